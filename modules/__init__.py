@@ -1,0 +1,1 @@
+"""FuLLet: fair, merged picture queue for ComfyUI on Discord."""

@@ -1,0 +1,98 @@
+"""What can be asked for: models, their limits, and a wish before it is complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modules.domain.images import BlobId, Dimensions
+from modules.domain.recipes import Lora, ModelName, Seed, WorkflowName
+
+
+class WorkflowKind(StrEnum):
+    """What a template does."""
+
+    IMAGINE = "imagine"
+    EDIT = "edit"
+    VARY = "vary"  #: image to image with a denoise below 1
+    UPSCALE = "upscale"
+    FORM = "form"  #: the `/gen` form's multisampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """An inclusive range with its default."""
+
+    low: float
+    high: float
+    default: float
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is allowed (NaN never is)."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One choice of `/imagine`, from the manifests in `flujos/`."""
+
+    name: ModelName
+    label: str  #: a proper name such as "Z-Image (Turbo)"; not translated
+    workflows: dict[WorkflowKind, WorkflowName]
+    default_size: Dimensions
+    sizes: tuple[Dimensions, ...]  #: presets, the default first
+    grid_px: int  #: sides are multiples of this (the latent's grid)
+    min_side_px: int
+    max_side_px: int
+    max_megapixels: float
+    steps: Range
+    cfg: Range
+    has_negative_prompt: bool
+    is_age_restricted: bool = False
+    shows_steps: bool = True  #: whether steps and cfg mean something to a person here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person typed, before defaults and limits; the catalogue turns it into a Recipe or says what is wrong."""
+
+    kind: WorkflowKind
+    model: ModelName | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    size: str | Dimensions | None = None
+    seed: Seed | None = None  #: None: the catalogue chooses one
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    denoise: float | None = None
+    checkpoint: str | None = None
+    loras: tuple[Lora, ...] = ()
+    count: int = 1
+    source: BlobId | None = None
+    reference: BlobId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the healthy servers offer right now, for the form. Sorted, without duplicates."""
+
+    checkpoints: tuple[str, ...] = ()
+    unets: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+    upscalers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateProblem:
+    """Why a template cannot run on a server; shown by the doctor and the start-up report."""
+
+    workflow: WorkflowName
+    server: str | None  #: None: wrong on every server (the file itself)
+    what: str  #: `node_missing`, `file_missing`, `role_missing`, `field_missing`, `not_api_format` ...
+    name: str  #: the class, file, role or field
+    field: str = ""
+    available: tuple[str, ...] = ()  #: the names the server does have, closest first

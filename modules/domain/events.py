@@ -1,0 +1,107 @@
+"""What happened, for whoever shows it. Events are hints: the database is the truth, and a lost event loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modules.domain.jobs import JobId, JobState, ServerName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAccepted:
+    """The job is in the database."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueChanged:
+    """Places may have moved: something was accepted, claimed, cancelled or requeued, or a server came or went."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted:
+    """A server began with it. `is_loading`: the model was not the one loaded, so the first step takes longer."""
+
+    job_id: JobId
+    server: ServerName
+    shared_by: int
+    is_loading: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgressed:
+    """Sampling step `step` of `steps` is done."""
+
+    job_id: JobId
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPreviewed:
+    """A preview of exactly this job's picture; a JPEG, at most 512 px and 40 KB."""
+
+    job_id: JobId
+    picture_index: int
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinishing:
+    """Sampling is over; the picture is being decoded, fetched and stored."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequeued:
+    """The attempt came to nothing through no fault of the job; it keeps its place. `reason` is an ErrorCode."""
+
+    job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettled:
+    """The job reached GENERATED, DELIVERED, UNDELIVERABLE, FAILED or CANCELLED."""
+
+    job_id: JobId
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLost:
+    """Said once when a server fails."""
+
+    server: ServerName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerBack:
+    """Said once when it is back."""
+
+    server: ServerName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePaused:
+    """An admin paused the queue (or, with False, let it go on)."""
+
+    is_paused: bool
+
+
+Event = (
+    JobAccepted
+    | QueueChanged
+    | JobStarted
+    | JobProgressed
+    | JobPreviewed
+    | JobFinishing
+    | JobRequeued
+    | JobSettled
+    | ServerLost
+    | ServerBack
+    | QueuePaused
+)

@@ -1,0 +1,108 @@
+"""What a picture server tells us: its facts, and how one attempt goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from modules.domain.errors import ErrorCode
+from modules.domain.jobs import JobId, ServerName
+
+
+class MergeCapability(StrEnum):
+    """What the node pack on a server allows (merging: docs/merging.md)."""
+
+    NONE = "none"  #: one job a prompt; a job's own pictures as chains in one prompt
+    ENCODE = "encode"  #: stacked: several people's chains, one encode pass
+    FULL = "full"  #: batched too: one sampler pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """Read when a server is met, when it is back, and on refresh."""
+
+    name: ServerName
+    version: str
+    device: str
+    vram_bytes: int
+    capability: MergeCapability
+    pack_version: str = ""
+    #: Another pack registered our class name: said to the operator.
+    has_wrong_pack: bool = False
+
+
+class RunPhase(StrEnum):
+    """Where a prompt stands on its server."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    #: Not in queue nor history: lost in a restart, deleted, or done long ago. Only its files can tell.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailure:
+    """Why an attempt failed. `slots` are the guilty ones where that is known; `detail` is for the log and admins only."""
+
+    code: ErrorCode
+    slots: frozenset[int] = frozenset()
+    node: str = ""
+    detail: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """The state of a prompt, with ComfyUI's own clock where it has one."""
+
+    phase: RunPhase
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure: RunFailure | None = None
+
+    @property
+    def worked_s(self) -> float | None:
+        """Seconds between `execution_start` and the end, by the server's clock."""
+        return None if self.started_at is None or self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """ComfyUI began with the prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgressed:
+    """Step of a sampler; `job_ids` are those whose pictures this sampler draws."""
+
+    job_ids: tuple[JobId, ...]
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPreviewed:
+    """A preview that shows exactly this slot's picture (JPEG, <= 512 px, <= 40 KB). Never sent when whose it is is unsure."""
+
+    slot: int
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSaved:
+    """The output node of this slot ran: its picture can be fetched before the others are done."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """The last event of every run."""
+
+    report: RunReport
+
+
+RunEvent = RunStarted | RunProgressed | RunPreviewed | SlotSaved | RunEnded
