@@ -132,6 +132,8 @@ class Job:
     failed_attempts: int = 0
     #: Of these, those in which the server died: two make a poison suspect, which then runs alone once.
     server_deaths: int = 0
+    #: Never merged with others' jobs again (a poison suspect, or a batch of it failed without naming the guilty one).
+    runs_alone: bool = False
     accepted_at: datetime
     started_at: datetime | None = None  #: ComfyUI's own `execution_start` of the attempt that worked
     generated_at: datetime | None = None

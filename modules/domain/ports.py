@@ -325,10 +325,12 @@ class JobStore(Protocol):
         *,
         counts: bool = True,
         server_died: bool = False,
+        alone: bool = False,
     ) -> Sequence[JobId]:
         """Back to QUEUED at their old place, charge given back (never below the floor); those that really moved.
 
-        `counts`: the attempt counts against the budget of infrastructure attempts.
+        `counts`: the attempt counts against the budget of infrastructure attempts. `server_died`: it counts towards poison.
+        `alone`: from now on the job runs in an attempt of its own (`WaitingJob.runs_alone`).
         """
         ...
 
@@ -344,8 +346,11 @@ class JobStore(Protocol):
         """Attempts of this server that are open and, with `except_boot`, belong to another start of the program."""
         ...
 
-    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta) -> bool:
-        """Own this server until `life` from now, or renew it; False while another boot's lease lives."""
+    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
+        """Own this server until `life` from now, or renew it; False while another boot's lease lives.
+
+        `steal`: take it even then; only for a caller who knows that no other process of the house lives.
+        """
         ...
 
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:

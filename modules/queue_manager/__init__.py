@@ -1,0 +1,1 @@
+"""Who is served when: knows the ports, but no ComfyUI, Discord or SQL."""
