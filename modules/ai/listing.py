@@ -1,0 +1,188 @@
+"""What one ComfyUI has: its node classes, their inputs, and the names in their lists. Read from `GET /object_info`.
+
+A *need* is one line of `WorkClass.needs`:
+
+- `class:KSampler` - the server has this node class;
+- `file:UnetLoaderGGUF.unet_name=x.gguf` - this loader lists this file;
+- `choice:KSampler.sampler_name=euler` - this input lists this word (a sampler, a scheduler, a type).
+
+Where one of several classes will do, they are written as a chain, `A|B|*part*`: the first that the server has is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+
+from modules.domain.jobs import ServerName
+
+#: Separates the alternatives of a chain of classes.
+CHAIN_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """One input of a node class."""
+
+    kind: str  #: `MODEL`, `INT`, `STRING` ...; `COMBO` for a list of names, whatever style the server wrote it in
+    is_required: bool
+    options: tuple[str, ...] | None = None  #: the names of a list; None when this input has no list
+    default: object = None
+    #: The list is of uploaded pictures: incomplete by nature (subfolders are valid but not listed).
+    is_upload: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    def match(self, name: str) -> str | None:
+        """The list's own spelling of a name; folders may be written with `/` or `\\`, as the server's system has it."""
+        if self.options is None:
+            return None
+        if name in self.options:
+            return name
+        wanted = name.replace("\\", "/")
+        return next((option for option in self.options if option.replace("\\", "/") == wanted), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeClass:
+    """One node class of a server."""
+
+    name: str
+    inputs: Mapping[str, InputSpec]
+    outputs: tuple[str, ...]
+    module: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerListing:
+    """Everything a server said it has. Names are as the server spells them."""
+
+    classes: Mapping[str, NodeClass] = field(default_factory=dict)
+
+    @classmethod
+    def from_object_info(cls, body: object) -> ServerListing:
+        """Read the whole `/object_info` (or the part for one class). What is not understood is left out, never guessed."""
+        if not isinstance(body, Mapping):
+            return cls()
+        parsed = (_node_class(name, entry) for name, entry in body.items() if isinstance(name, str))
+        return cls({node.name: node for node in parsed if node is not None})
+
+    def options(self, class_name: str, input_name: str) -> tuple[str, ...]:
+        """The names in a list; empty when the class, the input or the list is not there."""
+        spec = self._input(class_name, input_name)
+        return (spec.options or ()) if spec else ()
+
+    def resolve(self, chain: str) -> str | None:
+        """The class that serves a chain `A|B|*part*` here: the first alternative there is; a pattern takes the first by name."""
+        for alternative in chain.split(CHAIN_SEPARATOR):
+            if alternative in self.classes:
+                return alternative
+            if "*" in alternative and (found := sorted(name for name in self.classes if fnmatchcase(name, alternative))):
+                return found[0]
+        return None
+
+    def spelling(self, class_name: str, input_name: str, name: str) -> str | None:
+        """How this server spells a name in that list; None when it has no such name (or no such list)."""
+        spec = self._input(class_name, input_name)
+        return spec.match(name) if spec else None
+
+    def missing(self, needs: frozenset[str]) -> tuple[str, ...]:
+        """The needs this server cannot meet, sorted; empty when it can run the work."""
+        return tuple(sorted(need for need in needs if not self.meets(need)))
+
+    def meets(self, need: str) -> bool:
+        """Whether one need is met. A file or choice of a class that is absent counts as met: its `class:` need already fails."""
+        kind, _, rest = need.partition(":")
+        if kind == "class":
+            return self.resolve(rest) is not None
+        place, _, name = rest.partition("=")
+        chain, _, input_name = place.rpartition(".")
+        class_name = self.resolve(chain)
+        spec = self._input(class_name, input_name) if class_name else None
+        return spec is None or spec.options is None or spec.match(name) is not None
+
+    def closest(self, class_name: str, input_name: str, name: str, limit: int = 10) -> tuple[str, ...]:
+        """What that list has instead of `name`, most alike first."""
+        return closest(name, self.options(class_name, input_name), limit)
+
+    def _input(self, class_name: str, input_name: str) -> InputSpec | None:
+        node = self.classes.get(class_name)
+        return node.inputs.get(input_name) if node else None
+
+
+class Listings:
+    """The listing of every server as last read. Servers write it on refresh; the catalogue and the planner read it."""
+
+    def __init__(self, is_up: Callable[[ServerName], bool] = lambda _: True) -> None:
+        """`is_up`: whether a server may be counted on now; what it has is remembered while it is away."""
+        self._listings: dict[ServerName, ServerListing] = {}
+        self._is_up = is_up
+
+    def update(self, server: ServerName, listing: ServerListing) -> None:
+        """Remember what a server has now."""
+        self._listings[server] = listing
+
+    def of(self, server: ServerName) -> ServerListing | None:
+        """What a server has; None before it was first reached."""
+        return self._listings.get(server)
+
+    def all(self) -> Iterator[tuple[ServerName, ServerListing]]:
+        """Every server that was ever reached, in the order they were."""
+        yield from list(self._listings.items())
+
+    def up(self) -> Iterator[tuple[ServerName, ServerListing]]:
+        """Those that can be counted on now."""
+        return ((server, listing) for server, listing in self.all() if self._is_up(server))
+
+
+def closest(name: str, options: tuple[str, ...], limit: int = 10) -> tuple[str, ...]:
+    """`options` ordered by likeness to `name`, at most `limit`. Folders and case do not count."""
+
+    def unlikeness(option: str) -> tuple[float, str]:
+        return -SequenceMatcher(None, _stem(name), _stem(option)).ratio(), option
+
+    return tuple(sorted(options, key=unlikeness)[:limit])
+
+
+def _stem(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1].lower()
+
+
+def _node_class(name: str, entry: object) -> NodeClass | None:
+    if not isinstance(entry, Mapping) or not isinstance(sections := entry.get("input"), Mapping):
+        return None
+    inputs = {
+        input_name: _input_spec(spec, is_required=section == "required")
+        for section in ("optional", "required")
+        if isinstance(declared := sections.get(section), Mapping)
+        for input_name, spec in declared.items()
+    }
+    outputs = entry.get("output")
+    return NodeClass(
+        name=name,
+        inputs=inputs,
+        outputs=tuple(str(kind) for kind in outputs) if isinstance(outputs, list) else (),
+        module=str(entry.get("python_module", "")),
+    )
+
+
+def _input_spec(spec: object, *, is_required: bool) -> InputSpec:
+    """`["INT", {...}]`, `[["a", "b"], {...}]` (V1 lists) or `["COMBO", {"options": ["a"]}]` (V3 lists)."""
+    kind = spec[0] if isinstance(spec, list) and spec else "*"
+    details = spec[1] if isinstance(spec, list) and len(spec) > 1 and isinstance(spec[1], Mapping) else {}
+    listed = kind if isinstance(kind, list) else details.get("options") if kind == "COMBO" else None
+    return InputSpec(
+        kind="COMBO" if isinstance(kind, list) else str(kind),
+        is_required=is_required,
+        options=tuple(str(option) for option in listed) if isinstance(listed, list) else None,
+        default=details.get("default"),
+        is_upload=bool(details.get("image_upload")),
+        low=_number(details.get("min")),
+        high=_number(details.get("max")),
+    )
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
