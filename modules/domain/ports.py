@@ -6,7 +6,7 @@ a store has then either committed or done nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -214,7 +214,7 @@ class ImageServer(Protocol):
         """
         ...
 
-    def follow(self, attempt: Attempt) -> AsyncIterator[RunEvent]:
+    def follow(self, attempt: Attempt) -> AsyncGenerator[RunEvent, None]:
         """The attempt's life until RunEnded. WebSocket events as hints, polling as the truth; survives a dropped socket.
 
         Raises SERVER_UNREACHABLE only after polling failed for longer than the client's patience.

@@ -1,0 +1,179 @@
+"""The engine: what members and operators ask of the queue, and the workers that carry it out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.events import Event, JobAccepted, JobSettled, QueueChanged
+from modules.domain.jobs import Job, JobId, JobRequest, JobState, WorkClass
+from modules.domain.ports import ImageServer
+from modules.domain.queue import Place
+from modules.domain.records import Limits
+from modules.queue_manager.forecast import Forecast, forecast
+from modules.queue_manager.house import House
+from modules.queue_manager.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+#: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
+FORECAST_LIFE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The answer to `submit`: implements the `Ticket` port."""
+
+    job: Job
+    place: Place
+    active: int
+    limit: int
+
+
+class Engine:
+    """Implements `Studio`. `run` supervises one worker per server until `stop`."""
+
+    def __init__(self, house: House, servers: Sequence[ImageServer], limits: Limits) -> None:
+        self._house = house
+        self._limits = limits
+        self.workers = {server.name: Worker(server, house) for server in servers}
+        self._places = _Places(house, self.workers.values())
+        self._is_stopping = False
+
+    # --- for members ------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: JobRequest) -> Accepted:
+        """Store the job, then say so; the same interaction again returns the same job."""
+        if self._is_stopping:
+            raise FulletError(ErrorCode.STOPPING)
+        self._house.classes[request.work.exact_key] = request.work
+        job, is_new = await self._house.jobs.accept(request, self._limits, sharing=self._sharing(request.work))
+        if is_new:
+            log.info("job_accepted", job_id=str(job.id), workflow=job.recipe.workflow, pictures=job.recipe.count)
+            self._house.events.publish(JobAccepted(job_id=job.id))
+            self.changed()
+        place = await self._places.of(job)
+        active = await self._house.jobs.active_count(job.user_id)
+        return Accepted(job=job, place=place, active=active, limit=self._limits.active_per_person)
+
+    async def cancel(self, job_id: JobId) -> Job:
+        """Cancel in any active state; touches nobody else's picture."""
+        found = await self._house.jobs.cancel(job_id)
+        if found is None:
+            job = await self._house.jobs.job(job_id)
+            raise FulletError(ErrorCode.JOB_OVER if job else ErrorCode.JOB_UNKNOWN)
+        job, before = found
+        log.info("job_cancelled", job_id=str(job_id), was=before.value)
+        self._house.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
+        self.changed()
+        return job
+
+    async def place(self, job_id: JobId) -> Place | None:
+        """Where a waiting job stands; None when it waits no more."""
+        job = await self._house.jobs.job(job_id)
+        return await self._places.of(job) if job is not None and job.state is JobState.QUEUED else None
+
+    async def places(self) -> Mapping[JobId, Place]:
+        """All waiting jobs at once."""
+        return await self._places.all()
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """What happens from now on."""
+        return self._house.events.subscribe()
+
+    def _sharing(self, work: WorkClass) -> Collection[str] | None:
+        """The exact keys that some server of ours could run as well as this one; None when that is all of them (or unknown)."""
+        able = [worker for worker in self.workers.values() if worker.can_run(work)]
+        if not able:
+            return None
+        sharing = [key for key, other in self._house.classes.items() if any(worker.can_run(other) for worker in able)]
+        return None if len(sharing) == len(self._house.classes) else sharing
+
+    # --- its life ---------------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """The queue or a switch changed: let everyone look again."""
+        self._places.expire()
+        self._house.events.publish(QueueChanged())
+        for worker in self.workers.values():
+            worker.wake()
+
+    async def run(self) -> None:
+        """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
+        await self._house.switches.refresh()
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers.values():
+                group.create_task(worker.run(), name=f"worker {worker.server.name}")
+
+    async def stop(self) -> None:
+        """Accept and pick nothing more; `run` returns once the workers have let go. What runs on a GPU goes on there."""
+        self._is_stopping = True
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers.values():
+                group.create_task(worker.stop())
+
+
+class _Places:
+    """Forecasts for everyone, made once for many askers and off the loop."""
+
+    def __init__(self, house: House, workers: Collection[Worker]) -> None:
+        self._house = house
+        self._workers = workers
+        self._lock = asyncio.Lock()
+        self._made: Mapping[JobId, Place] = {}
+        self._made_at = -FORECAST_LIFE_S
+        self._is_expired = True
+
+    def expire(self) -> None:
+        """The queue changed."""
+        self._is_expired = True
+
+    async def of(self, job: Job) -> Place:
+        """The place of one job, made after it was stored."""
+        async with self._lock:
+            if job.id not in self._made:
+                await self._make()
+        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._house.switches.is_paused)
+
+    async def all(self) -> Mapping[JobId, Place]:
+        """Everyone's place, at most FORECAST_LIFE_S old."""
+        async with self._lock:
+            is_old = self._house.clock.monotonic() - self._made_at >= FORECAST_LIFE_S
+            if self._is_expired or is_old:
+                await self._make()
+        return self._made
+
+    async def _make(self) -> None:
+        self._is_expired = False
+        snapshot = await self._house.jobs.snapshot()
+        await self._house.waiting_classes()
+        views = [worker.view() for worker in self._workers if worker.is_up]
+        found: Mapping[JobId, Forecast] = {}
+        if views and not self._house.switches.is_paused:
+            found = await asyncio.to_thread(forecast, snapshot, views, self._house.rates, self._house.policy)
+        behind = max((one.position for one in found.values()), default=0)
+        self._made = {
+            job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
+            for index, job in enumerate(snapshot.jobs)
+        }
+        self._made_at = self._house.clock.monotonic()
+
+    def _place(self, one: Forecast) -> Place:
+        now, calibration = self._house.clock.now(), self._house.calibration
+        likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
+        return Place(
+            position=one.position,
+            starts_at=now + timedelta(seconds=one.starts_in_s * likely),
+            ends_at=now + timedelta(seconds=one.ends_in_s * likely),
+            ends_by=now + timedelta(seconds=one.ends_in_s * max(likely, safe)),
+        )
+
+    def _unknown(self, position: int) -> Place:
+        """No server can run it now: its place in line is all there is to say."""
+        return Place(position=position, starts_at=None, ends_at=None, is_paused=True)

@@ -1,0 +1,129 @@
+"""What all workers of one process share: the stores, the clock, what was learned, and the operator's switches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modules.domain.jobs import BootId, Job, ServerName, WorkClass
+from modules.domain.ports import Clock, ControlStore, Events, JobStore
+from modules.domain.queue import WaitingJob
+from modules.queue_manager.rates import Calibration, LearnedRates
+from modules.queue_manager.scheduler import Policy, ServerView
+
+#: Keys of the switches in the ControlStore; every process of the house reads them.
+PAUSED_KEY = "queue.paused"
+DRAINED_PREFIX = "server.drained."
+
+
+class Colleague(Protocol):
+    """A worker as the others see it."""
+
+    @property
+    def is_up(self) -> bool:
+        """Takes work, as far as its server is concerned."""
+        ...
+
+    def view(self) -> ServerView:
+        """Its server for the scheduler."""
+        ...
+
+    def can_run(self, work: WorkClass) -> bool:
+        """Whether its server has what this work needs."""
+        ...
+
+    def cap(self, work: WorkClass) -> int:
+        """Pictures that may share one attempt there."""
+        ...
+
+    def refuses(self, job: Job) -> bool:
+        """Whether this very job is not to be tried there again."""
+        ...
+
+
+class Switches:
+    """Paused queue and drained servers, cached between two looks into the store."""
+
+    def __init__(self, control: ControlStore) -> None:
+        self._control = control
+        self.is_paused = False
+        self._drained: frozenset[str] = frozenset()
+
+    def is_drained(self, server: ServerName) -> bool:
+        """Whether an admin took it out of service."""
+        return server in self._drained
+
+    async def refresh(self) -> None:
+        """Read them again."""
+        self.is_paused = await self._control.get(PAUSED_KEY) is not None
+        drained = await self._control.with_prefix(DRAINED_PREFIX)
+        self._drained = frozenset(key.removeprefix(DRAINED_PREFIX) for key in drained)
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """Shared by the engine and its workers; made by the engine."""
+
+    jobs: JobStore
+    control: ControlStore
+    events: Events
+    clock: Clock
+    boot_id: BootId
+    policy: Policy
+    timeout_s: float
+    #: No other process can be alive on this database, so leases of earlier boots are dead.
+    is_alone: bool
+    rng: random.Random = field(default_factory=random.Random)
+    colleagues: dict[ServerName, Colleague] = field(default_factory=dict)
+    #: Every class of work met so far, by exact key.
+    classes: dict[str, WorkClass] = field(default_factory=dict)
+    calibration: Calibration = field(default_factory=Calibration)
+    switches: Switches = field(init=False)
+    rates: LearnedRates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.switches = Switches(self.control)
+        self.rates = LearnedRates(can_run=self._can_run, cap=self._cap)
+
+    async def waiting_classes(self) -> Mapping[str, WorkClass]:
+        """The distinct kinds of work that wait; remembered for the rates."""
+        waiting = await self.jobs.waiting_classes()
+        self.classes.update(waiting)
+        return waiting
+
+    def others(self, server: ServerName) -> list[ServerView]:
+        """The other servers that are up."""
+        return [one.view() for name, one in self.colleagues.items() if name != server and one.is_up]
+
+    def runs_elsewhere(self, server: ServerName, job: Job) -> bool:
+        """Whether another healthy server could take this job."""
+        return any(
+            one.is_up and one.can_run(job.work) and not one.refuses(job)
+            for name, one in self.colleagues.items()
+            if name != server
+        )
+
+    def _can_run(self, server: ServerName, exact_key: str) -> bool:
+        colleague, work = self.colleagues.get(server), self.classes.get(exact_key)
+        return colleague is not None and work is not None and colleague.can_run(work)
+
+    def _cap(self, server: ServerName, exact_key: str) -> int:
+        colleague, work = self.colleagues.get(server), self.classes.get(exact_key)
+        return 1 if colleague is None or work is None else colleague.cap(work)
+
+
+def as_waiting(job: Job) -> WaitingJob:
+    """A stored job as the scheduler and the rates see it."""
+    return WaitingJob(
+        id=job.id,
+        user_id=job.user_id,
+        seq=job.seq,
+        exact_key=job.work.exact_key,
+        heavy_key=job.work.heavy_key,
+        cost_s=job.work.cost_s,
+        rows=job.recipe.count,
+        is_mergeable=job.work.is_mergeable,
+        runs_alone=job.runs_alone,
+    )
