@@ -1,0 +1,142 @@
+"""Settings: the only reader of the environment. Every name is explained in docs/configuration.md and .env.example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from modules.domain.people import Language
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+#: Discord's own limit for one guild's worth of patience; above it nobody would wait.
+_LONGEST_GENERATION_S = 24 * 3600
+
+
+class Settings(BaseSettings):
+    """What the operator wrote into `.env` or the environment; the environment wins."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    discord_token: SecretStr = Field(description="The bot's token")
+    allowed_guild_id: int = Field(gt=0, description="The one Discord server this bot works for")
+
+    comfy_urls: CommaList = Field(default=(), description="ComfyUI addresses, separated by commas")
+    comfy_url: str = Field(default="", description="One ComfyUI address, where COMFY_URLS is not set")
+    comfy_api_key: CommaList = Field(
+        default=(), repr=False, description="One key for all servers, or one for each in the order of COMFY_URLS"
+    )
+    gpu_vram_gb: Annotated[tuple[float, ...], NoDecode] = Field(default=(), description="Memory of each GPU in GB, in order")
+    max_batch_size: int = Field(default=4, ge=1, le=16, description="Most pictures that share one workflow")
+    merge_mode: Literal["auto", "batched", "stacked", "never"] = "auto"
+    generation_timeout_s: float = Field(default=300, gt=0, le=_LONGEST_GENERATION_S)
+
+    database_url: SecretStr = Field(default=SecretStr(""), description="Empty: database/bot_data.db")
+    export_path: Path | None = Field(default=None, description="Folder for a copy of every picture")
+    keep_pictures_days: float = Field(
+        default=30, gt=0, description="How long stored pictures are kept for Vary, Edit and Upscale"
+    )
+
+    session_idle_minutes: float = Field(default=30, gt=0)
+    user_active_limit: int = Field(default=2, ge=1, le=20)
+    queue_limit: int = Field(default=500, ge=1, le=100_000)
+    role_weights: Annotated[dict[int, float], NoDecode] = Field(
+        default_factory=dict, description="Discord role id = share, separated by commas"
+    )
+
+    strict_startup: bool = False
+    default_locale: Language = Language.ENGLISH
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("comfy_urls", "comfy_api_key", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("gpu_vram_gb", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("role_weights", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        return {role.strip(): weight.strip() for role, _, weight in pairs}
+
+    @field_validator("role_weights")
+    @classmethod
+    def _weights_are_positive(cls, value: dict[int, float]) -> dict[int, float]:
+        if any(not 0 < weight <= 100 for weight in value.values()):
+            raise ValueError("every share must be above 0 and at most 100")
+        return value
+
+    @field_validator("comfy_urls")
+    @classmethod
+    def _addresses_are_usable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            _check_address(address)
+        seen = [_same_place(address) for address in value]
+        if len(set(seen)) != len(seen):
+            raise ValueError("the same server stands in the list twice")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fall_back_to_one_url(cls, values: object) -> object:
+        if isinstance(values, dict) and not values.get("comfy_urls") and values.get("comfy_url"):
+            return {**values, "comfy_urls": values["comfy_url"]}
+        return values
+
+    @model_validator(mode="after")
+    def _lists_fit_together(self) -> Settings:
+        if not self.comfy_urls:
+            raise ValueError("COMFY_URLS: name at least one ComfyUI address, such as http://127.0.0.1:8188")
+        if len(self.comfy_api_key) not in (0, 1, len(self.comfy_urls)):
+            raise ValueError("COMFY_API_KEY: give one key for all servers, or exactly one for each address in COMFY_URLS")
+        if len(self.gpu_vram_gb) not in (0, 1, len(self.comfy_urls)):
+            raise ValueError("GPU_VRAM_GB: give one number for all servers, or exactly one for each address in COMFY_URLS")
+        return self
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  (raises when it is no number)
+    except ValueError as error:
+        raise ValueError(f"{_safe(address)} is not an address") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{_safe(address)} must begin with http:// or https:// and name a host")
+    if parts.username or parts.password:
+        raise ValueError(f"{parts.hostname}: put the user and password into COMFY_API_KEY as user:password, not into the address")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{parts.hostname}: only the address itself, without anything after the host and port")
+
+
+def _safe(address: str) -> str:
+    """An address without what may be a password."""
+    return address.rpartition("@")[2]
+
+
+def _same_place(address: str) -> tuple[str, str, int]:
+    parts = urlsplit(address)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """Every problem in one sentence each, named as in `.env`; never a value (it may be a secret)."""
+    sentences = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+        what = "is missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        sentences.append(f"{name}: {what}" if name else what)
+    return sentences
