@@ -1,0 +1,212 @@
+"""Templates: a graph and its manifest, checked once at start, and what of them a server lacks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+from modules.ai.listing import CHAIN_SEPARATOR, ServerListing
+from modules.ai.workflows.graph import Graph, GraphError, pruned, read_graph, to_api, upstream
+from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
+from modules.ai.workflows.roles import Role, Shape, find_shape
+from modules.domain.catalogue import TemplateProblem, WorkflowKind
+from modules.domain.jobs import ServerName
+from modules.domain.recipes import WorkflowName
+
+MANIFEST_SUFFIX = ".manifest.toml"
+
+#: What a template of each kind must take, in the order in which the first missing one is named.
+NEEDED_ROLES: Mapping[WorkflowKind, tuple[Role, ...]] = {
+    WorkflowKind.IMAGINE: (Role.PROMPT, Role.SEED, Role.WIDTH, Role.HEIGHT),
+    WorkflowKind.EDIT: (Role.PROMPT, Role.SEED, Role.SOURCE),
+    WorkflowKind.VARY: (Role.PROMPT, Role.SEED, Role.SOURCE, Role.DENOISE),
+    WorkflowKind.UPSCALE: (Role.SOURCE,),
+    WorkflowKind.FORM: (
+        Role.CHECKPOINT,
+        Role.PROMPT,
+        Role.NEGATIVE,
+        Role.SEED,
+        Role.STEPS,
+        Role.CFG,
+        Role.SAMPLER,
+        Role.SCHEDULER,
+        Role.WIDTH,
+        Role.HEIGHT,
+    ),
+}
+#: Model patches that carry state from step to step over the whole batch, so that one picture would change another.
+#: Source: docs/merging.md; the class names are ComfyUI's, TeaCache and its kin come from node packs.
+COUPLING_CLASSES = (
+    "*EasyCache*",
+    "*LazyCache*",
+    "*TeaCache*",
+    "*FBCache*",
+    "*FirstBlockCache*",
+    "*MagCache*",
+    "APG",
+    "Mahiro",
+    "SelfAttentionGuidance",
+)
+#: Nodes that may stand between a sampler and the output without changing the picture's size.
+SIZE_KEEPING_CLASSES = frozenset({"VAEDecode", "VAEDecodeTiled"})
+#: Inputs that name a file on the server.
+FILE_INPUTS = frozenset({"ckpt_name", "unet_name", "vae_name", "lora_name", "model_name", "control_net_name", "style_model_name"})
+_CLIP_NAME = "clip_name"
+
+
+def is_file_input(name: str) -> bool:
+    """Whether an input names a model file (`clip_name1` ... too)."""
+    return name in FILE_INPUTS or name.rstrip("1234") == _CLIP_NAME
+
+
+@dataclass(frozen=True)
+class Template:
+    """One runnable template."""
+
+    name: WorkflowName
+    graph: Graph  #: only what the picture depends on; the output node itself is ours to write
+    manifest: Manifest
+    shape: Shape
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes whenever the graph or what the manifest says of it does."""
+        said = [
+            to_api(self.graph),
+            list(self.shape.picture),
+            self.manifest.model_dump(mode="json", include={"merge", "lora", "fallbacks"}),
+        ]
+        said.append({role.value: list(targets) for role, targets in self.shape.targets.items()})
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def merge(self) -> MergeLevel:
+        """What the manifest allows, held back by what the graph contains."""
+        if self.shape.sampler is None or any(_couples(node.class_type) for node in self.graph.values()):
+            return MergeLevel.NEVER
+        return self.manifest.merge
+
+    @cached_property
+    def lora(self) -> LoraPlace:
+        """Where LoRAs go."""
+        model, clip = self.shape.model, self.shape.clip
+        if self.manifest.lora is not None or model is None:
+            return self.manifest.lora or LoraPlace.NONE
+        return LoraPlace.MODEL_AND_CLIP if clip and clip.node == model.node else LoraPlace.MODEL
+
+    @cached_property
+    def keeps_size(self) -> bool:
+        """Whether the picture has exactly the size that was asked for."""
+        sampler = self.shape.sampler
+        after = [node for node in self.graph if node != sampler and sampler in upstream(self.graph, node)]
+        return sampler is not None and all(self.graph[node].class_type in SIZE_KEEPING_CLASSES for node in after)
+
+    def chain_of(self, class_type: str) -> str:
+        """The classes that may stand in for this one, as a chain for `ServerListing.resolve`; itself where there are none."""
+        for chain in self.manifest.fallbacks:
+            if any(fnmatchcase(class_type, alternative) for alternative in chain):
+                return CHAIN_SEPARATOR.join(chain)
+        return class_type
+
+    def problems_on(self, server: ServerName, listing: ServerListing) -> Iterator[TemplateProblem]:
+        """Everything this server lacks for it: node classes first, then inputs, then files and words of lists."""
+        missing: list[TemplateProblem] = []
+        for node_id, node in self.graph.items():
+            chain = self.chain_of(node.class_type)
+            class_name = listing.resolve(chain)
+            if class_name is None:
+                yield self._problem(server, "node_missing", chain)
+                continue
+            missing.extend(self._input_problems(server, listing, node_id, class_name))
+        yield from dict.fromkeys(missing)
+
+    def _input_problems(
+        self, server: ServerName, listing: ServerListing, node_id: str, class_name: str
+    ) -> Iterator[TemplateProblem]:
+        node = self.graph[node_id]
+        known = listing.classes[class_name].inputs
+        if class_name == node.class_type:  # a stand-in class is fitted when the graph is built
+            absent = [name for name, spec in known.items() if spec.is_required and name not in node.inputs]
+            yield from (self._problem(server, "field_missing", f"{class_name} ({node_id})", field=name) for name in absent)
+        for name, value in node.inputs.items():
+            spec = known.get(name)
+            if spec is None or not isinstance(value, str) or spec.options is None or spec.is_upload or spec.match(value):
+                continue
+            yield self._problem(
+                server,
+                "file_missing" if is_file_input(name) else "choice_missing",
+                value,
+                field=f"{class_name}.{name}",
+                available=listing.closest(class_name, name, value),
+            )
+
+    def _problem(
+        self, server: ServerName, what: str, name: str, *, field: str = "", available: tuple[str, ...] = ()
+    ) -> TemplateProblem:
+        return TemplateProblem(workflow=self.name, server=server, what=what, name=name, field=field, available=available)
+
+
+def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Template:
+    """Parse and check a template. Raises GraphError naming the first missing node, role or field."""
+    manifest = read_manifest(manifest_text)
+    graph = read_graph(graph_text)
+    for node_id in manifest.nodes.locked:
+        if node_id not in graph:
+            raise GraphError("node_missing", node_id)
+    locks = {role: section.lock for role, section in manifest.roles.items()}
+    shape = find_shape(graph, locks=locks, sampler=manifest.nodes.sampler, output=manifest.nodes.output)
+    if shape.sampler is None and manifest.kind is not WorkflowKind.UPSCALE:
+        raise GraphError("role_missing", "sampler", "KSampler or SamplerCustomAdvanced")
+    for role in NEEDED_ROLES[manifest.kind]:
+        if not shape.has(role):
+            raise GraphError("role_missing", role.value)
+    for section, role in (
+        (manifest.size, Role.WIDTH),
+        (manifest.steps, Role.STEPS),
+        (manifest.cfg, Role.CFG),
+        (manifest.guidance, Role.GUIDANCE),
+    ):
+        if section is not None and not shape.has(role):
+            raise GraphError("role_missing", role.value)  # people would set a number that changes nothing
+    return Template(name, pruned(graph, shape.picture.node), manifest, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Every template under `flujos/`, and what is wrong with those that could not be read."""
+
+    templates: Mapping[WorkflowName, Template]
+    problems: tuple[TemplateProblem, ...] = ()
+
+
+def load_library(folder: Path) -> Library:
+    """Read every `<name>.json` and its `<name>.manifest.toml`; blocking, done once at start."""
+    templates: dict[WorkflowName, Template] = {}
+    problems: list[TemplateProblem] = []
+    graphs = {path.stem for path in folder.glob("*.json")}
+    manifests = {path.name.removesuffix(MANIFEST_SUFFIX) for path in folder.glob(f"*{MANIFEST_SUFFIX}")}
+    for text in sorted(graphs | manifests):
+        name = WorkflowName(text)
+        try:
+            templates[name] = read_template(name, *(_read(folder / f"{name}{ending}") for ending in (".json", MANIFEST_SUFFIX)))
+        except GraphError as error:
+            problems.append(TemplateProblem(workflow=name, server=None, what=error.what, name=error.name, field=error.field))
+    return Library(templates, tuple(problems))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise GraphError("file_missing", path.name) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise GraphError("file_unreadable", path.name) from error
+
+
+def _couples(class_type: str) -> bool:
+    return any(fnmatchcase(class_type, pattern) for pattern in COUPLING_CLASSES)
