@@ -1,0 +1,363 @@
+"""The catalogue of node classes: what `/object_info` says and what prompts are validated against.
+
+`stock_nodes.json` is ComfyUI 0.33's own answer for the nodes our templates use, without tooltips and with the lists that
+depend on the machine replaced by a marker (`"$checkpoints"`, `"$samplers"`, `"$inputs"`). Nodes of other packs and of
+ours are declared here with the few helpers below, in the V1 style those packs use.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from modules.sandbox.comfy_server.models import BUILT_IN_VAES, SAMPLERS, SCHEDULERS, ModelFiles
+
+PackState = Literal["none", "encode", "full", "wrong"]
+PACK_STATES: tuple[PackState, ...] = ("none", "encode", "full", "wrong")
+
+#: The protocol our node pack speaks; clients find it as the only option of the `protocol` input.
+PACK_PROTOCOL = 1
+MAX_SLOTS = 16
+
+Description = dict[str, Any]  # one class of /object_info: JSON as the server sends it
+InputSpec = list[Any]  # ["INT", {...}] or [["a", "b"], {...}]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClass:
+    """A node class as a prompt is validated against it."""
+
+    name: str
+    description: Description
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        return tuple(self.description["output"])
+
+    @property
+    def is_output(self) -> bool:
+        return bool(self.description["output_node"])
+
+    def inputs(self) -> dict[str, tuple[bool, InputSpec]]:
+        """Input name -> (required, specification), required ones first; hidden ones are not the prompt's business."""
+        sections = self.description["input"]
+        required = {name: (True, spec) for name, spec in sections.get("required", {}).items()}
+        return required | {name: (False, spec) for name, spec in sections.get("optional", {}).items()}
+
+
+# --- declaring nodes ---------------------------------------------------------------------------------------------------
+
+
+def integer(default: int, low: int, high: int, **options: object) -> InputSpec:
+    return ["INT", {"default": default, "min": low, "max": high, **options}]
+
+
+def number(default: float, low: float, high: float, step: float) -> InputSpec:
+    return ["FLOAT", {"default": default, "min": low, "max": high, "step": step}]
+
+
+def text(default: str = "", *, multiline: bool = True) -> InputSpec:
+    return ["STRING", {"multiline": multiline, "default": default}]
+
+
+def one_of(options: str | Sequence[object], **details: object) -> InputSpec:
+    return [options if isinstance(options, str) else list(options), details] if details else [options]
+
+
+def link(kind: str) -> InputSpec:
+    return [kind]
+
+
+SEED = integer(0, 0, 2**64 - 1)
+
+
+def node(
+    name: str,
+    module: str,
+    category: str,
+    required: Mapping[str, InputSpec],
+    output: Sequence[str],
+    *,
+    optional: Mapping[str, InputSpec] | None = None,
+    hidden: Mapping[str, str] | None = None,
+    is_output: bool = False,
+    description: str = "",
+    title: str | None = None,
+) -> Description:
+    """One entry of `/object_info`, with the keys a V1 node class has."""
+    sections: dict[str, Mapping[str, object]] = {"required": required}
+    sections |= {"optional": optional} if optional else {}
+    sections |= {"hidden": hidden} if hidden else {}
+    return {
+        "input": sections,
+        "input_order": {section: list(inputs) for section, inputs in sections.items()},
+        "is_input_list": False,
+        "output": list(output),
+        "output_is_list": [False] * len(output),
+        "output_name": list(output),
+        "name": name,
+        "display_name": title or name,
+        "description": description,
+        "python_module": module,
+        "category": category,
+        "output_node": is_output,
+        "has_intermediate_output": False,
+        "search_aliases": [],
+    }
+
+
+_SAMPLING = {
+    "steps": integer(20, 1, 10000),
+    "cfg": number(8.0, 0.0, 100.0, 0.1),
+    "sampler_name": one_of("$samplers"),
+    "scheduler": one_of("$schedulers"),
+}
+_DENOISE = number(1.0, 0.0, 1.0, 0.01)
+
+
+def _gguf_nodes() -> list[Description]:
+    module, category = "custom_nodes.ComfyUI-GGUF", "bootleg"
+    clip_types = _stock()["CLIPLoader"]["input"]["required"]["type"][0]
+    dual_types = _stock()["DualCLIPLoader"]["input"]["required"]["type"][0]
+    return [
+        node("UnetLoaderGGUF", module, category, {"unet_name": one_of("$unet_gguf")}, ["MODEL"], title="Unet Loader (GGUF)"),
+        node(
+            "CLIPLoaderGGUF",
+            module,
+            category,
+            {"clip_name": one_of("$clips_and_gguf"), "type": one_of(clip_types)},
+            ["CLIP"],
+            title="CLIPLoader (GGUF)",
+        ),
+        node(
+            "DualCLIPLoaderGGUF",
+            module,
+            category,
+            {"clip_name1": one_of("$clips_and_gguf"), "clip_name2": one_of("$clips_and_gguf"), "type": one_of(dual_types)},
+            ["CLIP"],
+            title="DualCLIPLoader (GGUF)",
+        ),
+    ]
+
+
+def _more_stock_nodes() -> list[Description]:
+    """Nodes of ComfyUI itself that our recordings lack (their inputs are in its public documentation)."""
+    extras = "comfy_extras.nodes_"
+    return [
+        node(
+            "ReferenceLatent",
+            extras + "edit_model",
+            "advanced/conditioning/edit_models",
+            {"conditioning": link("CONDITIONING")},
+            ["CONDITIONING"],
+            optional={"latent": link("LATENT")},
+        ),
+        node("FluxKontextImageScale", extras + "flux", "advanced/conditioning/flux", {"image": link("IMAGE")}, ["IMAGE"]),
+        node("GetImageSize", extras + "images", "image", {"image": link("IMAGE")}, ["INT", "INT", "INT"], title="Get Image Size"),
+        node(
+            "LatentFromBatch",
+            "nodes",
+            "latent/batch",
+            {"samples": link("LATENT"), "batch_index": integer(0, 0, 63), "length": integer(1, 1, 64)},
+            ["LATENT"],
+        ),
+    ]
+
+
+def _community_nodes() -> list[Description]:
+    """The classes of the older "multisampler" workflow, present only where an operator installed them."""
+    seed_and_steps = {"seed": SEED, **_SAMPLING}
+    links = {"positive": link("CONDITIONING"), "negative": link("CONDITIONING"), "latent_image": link("LATENT")}
+    advanced = {
+        "model": link("MODEL"),
+        "add_noise": one_of(["enable", "disable"]),
+        "noise_seed": SEED,
+        **_SAMPLING,
+        **links,
+        "start_at_step": integer(0, 0, 10000),
+        "end_at_step": integer(10000, 0, 10000),
+        "return_with_leftover_noise": one_of(["disable", "enable"]),
+    }
+    return [
+        node(
+            "CheckpointLoaderSimpleMikey",
+            "custom_nodes.mikey_nodes",
+            "Mikey/Loaders",
+            {"ckpt_name": one_of("$checkpoints")},
+            ["MODEL", "CLIP", "VAE", "STRING", "STRING"],
+        ),
+        node(
+            "KSamplerEfficient",
+            "custom_nodes.efficiency-nodes-comfyui",
+            "Efficiency Nodes/Sampling",
+            {"model": link("MODEL"), **seed_and_steps, **links, "denoise": _DENOISE},
+            ["LATENT"],
+        ),
+        node(
+            "KSamplerAdvancedEfficient",
+            "custom_nodes.efficiency-nodes-comfyui",
+            "Efficiency Nodes/Sampling",
+            advanced,
+            ["LATENT"],
+        ),
+    ]
+
+
+# --- our node pack -----------------------------------------------------------------------------------------------------
+
+_PACK_MODULE = "custom_nodes.comfy_custom_nodes"
+_PACK_CATEGORY = "FuLLet"
+_PACK_ABOUT = f"FuLLet node pack (stand-in), protocol {PACK_PROTOCOL}"
+
+
+def _pack_node(name: str, required: Mapping[str, InputSpec], output: Sequence[str], **rest: Any) -> Description:
+    optional = {**(rest.pop("optional", None) or {}), "protocol": one_of([PACK_PROTOCOL], default=PACK_PROTOCOL)}
+    return node(name, _PACK_MODULE, _PACK_CATEGORY, required, output, optional=optional, description=_PACK_ABOUT, **rest)
+
+
+def _slots(prefix: str, kind: str) -> dict[str, InputSpec]:
+    return {f"{prefix}_{index}": link(kind) for index in range(1, MAX_SLOTS + 1)}
+
+
+def _encode_nodes() -> list[Description]:
+    return [
+        _pack_node(
+            "CLIPTextEncodeBatch",
+            {"clip": link("CLIP"), "prompts": text("[]")},
+            ["MERGE_COND"],
+            optional={"guidance": text("null", multiline=False), "cache": ["BOOLEAN", {"default": True}]},
+        ),
+        _pack_node("MergeConditioning", {}, ["MERGE_COND"], optional=_slots("cond", "CONDITIONING")),
+        _pack_node("MergeSelect", {"conditioning": link("MERGE_COND"), "index": integer(0, 0, MAX_SLOTS - 1)}, ["CONDITIONING"]),
+    ]
+
+
+def _batch_nodes() -> list[Description]:
+    return [
+        _pack_node(
+            "MergeGuider",
+            {
+                "model": link("MODEL"),
+                "positive": link("MERGE_COND"),
+                "cfg": text("1.0", multiline=False),
+                "max_rows": integer(0, 0, 64),
+            },
+            ["GUIDER"],
+            optional={"negative": link("MERGE_COND")},
+        ),
+        _pack_node("MergeNoise", {"seeds": text("[0]", multiline=False)}, ["NOISE"]),
+        _pack_node("MergeSampler", {"sampler": link("SAMPLER"), "seeds": text("[0]", multiline=False)}, ["SAMPLER"]),
+        _pack_node(
+            "MergeKSampler",
+            {
+                "model": link("MODEL"),
+                "positive": link("MERGE_COND"),
+                "negative": link("MERGE_COND"),
+                "latent_image": link("LATENT"),
+                "seeds": text("[0]", multiline=False),
+                "cfg": text("1.0", multiline=False),
+                "steps": _SAMPLING["steps"],
+                "sampler_name": _SAMPLING["sampler_name"],
+                "scheduler": _SAMPLING["scheduler"],
+                "denoise": _DENOISE,
+            },
+            ["LATENT"],
+        ),
+        _pack_node("MergeLatents", {}, ["LATENT"], optional=_slots("latent", "LATENT")),
+        _pack_node(
+            "MergeSaveImage",
+            {"images": link("IMAGE"), "slots": text("[]"), "type": one_of(["output", "temp"])},
+            [],
+            is_output=True,
+        ),
+    ]
+
+
+def _wrong_nodes() -> list[Description]:
+    """Another public pack's node under the class name of ours: its output is an ordinary CONDITIONING."""
+    return [
+        node(
+            "CLIPTextEncodeBatch",
+            "custom_nodes.prompt-batcher",
+            "conditioning/batch",
+            {"clip": link("CLIP"), "texts": text()},
+            ["CONDITIONING"],
+            title="CLIP Text Encode (Batch)",
+        )
+    ]
+
+
+_PACKS: Mapping[PackState, Callable[[], list[Description]]] = {
+    "none": list,
+    "encode": _encode_nodes,
+    "full": lambda: [*_encode_nodes(), *_batch_nodes()],
+    "wrong": _wrong_nodes,
+}
+
+
+# --- the whole ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _stock() -> dict[str, Description]:
+    loaded: dict[str, Description] = json.loads(Path(__file__).with_name("stock_nodes.json").read_text("utf-8"))
+    return loaded
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Every class this server has, with the lists that depend on its disk filled in at the moment of asking."""
+
+    files: ModelFiles
+    input_files: Callable[[], list[str]]
+    pack: PackState = "none"
+    has_community_nodes: bool = False
+    hidden: frozenset[str] = frozenset()
+    _known: dict[str, Description] = field(init=False)
+
+    def __post_init__(self) -> None:
+        declared = [*_more_stock_nodes(), *_gguf_nodes(), *_PACKS[self.pack]()]
+        declared += _community_nodes() if self.has_community_nodes else []
+        known = _stock() | {entry["name"]: entry for entry in declared}
+        self._known = {name: entry for name, entry in known.items() if name not in self.hidden}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def get(self, name: str) -> NodeClass | None:
+        entry = self._known.get(name)
+        return NodeClass(name, self._filled(entry)) if entry is not None else None
+
+    def object_info(self) -> dict[str, Description]:
+        return {name: self._filled(entry) for name, entry in self._known.items()}
+
+    def _filled(self, entry: Description) -> Description:
+        filled = copy.deepcopy(entry)
+        for section in ("required", "optional"):
+            for spec in filled["input"].get(section, {}).values():
+                if isinstance(spec[0], str) and spec[0].startswith("$"):
+                    spec[0] = self._options(spec[0])
+                elif spec[0] == "COMBO" and isinstance(spec[1].get("options"), str):
+                    spec[1]["options"] = self._options(spec[1]["options"])
+        return filled
+
+    def _options(self, marker: str) -> list[str]:
+        name = marker.removeprefix("$")
+        match name:
+            case "samplers":
+                return list(SAMPLERS)
+            case "schedulers":
+                return list(SCHEDULERS)
+            case "inputs":
+                return self.input_files()
+            case "vae":
+                return [*self.files.get("vae", ()), *BUILT_IN_VAES]
+            case "clips_and_gguf":
+                return sorted([*self.files.get("text_encoders", ()), *self.files.get("clip_gguf", ())])
+            case _:
+                return list(self.files.get(name, ()))
