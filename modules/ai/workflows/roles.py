@@ -79,7 +79,7 @@ class Shape:
     targets: Mapping[Role, tuple[Target, ...]]
     model: Link | None  #: the diffusion model as its loader gives it
     clip: Link | None  #: the text encoder as its loader gives it
-    has_empty_latent: bool
+    empty_latent: str | None  #: the node that makes the empty latent; None when sampling starts from a picture
 
     def has(self, role: Role) -> bool:
         """Whether the template takes this value."""
@@ -117,7 +117,7 @@ def find_shape(graph: Graph, *, locks: Mapping[Role, Lock], sampler: str | None,
         targets=targets,
         model=walk.model,
         clip=walk.clip(targets[Role.PROMPT]),
-        has_empty_latent=walk.latent is not None and "batch_size" in reachable[walk.latent].inputs,
+        empty_latent=walk.latent if walk.latent is not None and "batch_size" in reachable[walk.latent].inputs else None,
     )
 
 

@@ -20,6 +20,8 @@ from modules.domain.recipes import WorkflowName
 
 MANIFEST_SUFFIX = ".manifest.toml"
 
+#: Ids of our own output nodes start so; a template may not use them.
+RESERVED_ID = "save_"
 #: What a template of each kind must take, in the order in which the first missing one is named.
 NEEDED_ROLES: Mapping[WorkflowKind, tuple[Role, ...]] = {
     WorkflowKind.IMAGINE: (Role.PROMPT, Role.SEED, Role.WIDTH, Role.HEIGHT),
@@ -155,6 +157,9 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     """Parse and check a template. Raises GraphError naming the first missing node, role or field."""
     manifest = read_manifest(manifest_text)
     graph = read_graph(graph_text)
+    for node_id in graph:
+        if node_id.startswith(RESERVED_ID):
+            raise GraphError("node_id_reserved", node_id)
     for node_id in manifest.nodes.locked:
         if node_id not in graph:
             raise GraphError("node_missing", node_id)

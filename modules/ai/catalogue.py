@@ -1,0 +1,276 @@
+"""The `Catalogue` port: models from the manifests, wishes turned into recipes, and what the servers have for them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modules.ai.listing import Listings, ServerListing
+from modules.ai.wishes import read_decimal, read_prompt, read_size, read_whole
+from modules.ai.workflows.keys import work_of
+from modules.ai.workflows.manifest import LoraPlace, Manifest, RangeSection, SizeSection
+from modules.ai.workflows.roles import Role
+from modules.ai.workflows.template import Library, Template
+from modules.domain.catalogue import Choices, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import Dimensions
+from modules.domain.jobs import WorkClass
+from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed, WorkflowName
+
+#: docs/cards.md: the form offers up to four.
+MAX_LORAS = 4
+LORA_STRENGTH = Range(low=-4.0, high=4.0, default=1.0)
+COUNT = Range(low=1, high=MAX_PICTURES_PER_JOB, default=1)
+SEEDS = Range(low=0, high=MAX_SEED, default=0)
+DENOISE = Range(low=0.0, high=1.0, default=1.0)
+#: Where a template has no such number: what its recipe records.
+_NO_STEPS = Range(low=1, high=1, default=1)
+_NO_CFG = Range(low=1.0, high=1.0, default=1.0)
+
+#: Which manifest of a model speaks for it: the first of these kinds it has.
+_SPEAKING_ORDER = (WorkflowKind.IMAGINE, WorkflowKind.FORM, WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE)
+_KINDS_WITH_SOURCE = frozenset({WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE})
+
+#: Every class and input that lists the names of one kind. Sources: ComfyUI's own loaders, and those of ComfyUI-GGUF.
+_CHECKPOINTS = (("CheckpointLoaderSimple", "ckpt_name"), ("CheckpointLoaderSimpleMikey", "ckpt_name"))
+_UNETS = (("UNETLoader", "unet_name"), ("UnetLoaderGGUF", "unet_name"))
+_LORAS = (("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"))
+_SAMPLERS = (("KSampler", "sampler_name"), ("KSamplerSelect", "sampler_name"))
+_SCHEDULERS = (("KSampler", "scheduler"), ("BasicScheduler", "scheduler"))
+_UPSCALERS = (("UpscaleModelLoader", "model_name"),)
+
+
+@dataclass(slots=True)
+class TemplateCatalogue:
+    """Models and workflows on offer. Everything is in memory, so nothing here waits."""
+
+    library: Library
+    listings: Listings
+    random: random.Random = field(default_factory=random.SystemRandom)
+    _specs: Mapping[ModelName, ModelSpec] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._specs = {spec.name: spec for spec in _specs(self.library)}
+
+    def models(self, kind: WorkflowKind | None = None) -> Sequence[ModelSpec]:
+        """All models (that can do `kind`), in the order of their manifests."""
+        return [spec for spec in self._specs.values() if kind is None or kind in spec.workflows]
+
+    def model(self, name: ModelName) -> ModelSpec:
+        """Raises MODEL_UNKNOWN."""
+        spec = self._specs.get(name)
+        if spec is None:
+            raise FulletError(ErrorCode.MODEL_UNKNOWN, model=str(name)[:40], known=", ".join(self._specs))
+        return spec
+
+    def is_available(self, name: ModelName, kind: WorkflowKind) -> bool:
+        """Whether some server that is up could run it now."""
+        spec = self._specs.get(name)
+        if spec is None or kind not in spec.workflows:
+            return False
+        template = self.library.templates[spec.workflows[kind]]
+        return any(not any(template.problems_on(server, listing)) for server, listing in self.listings.up())
+
+    def resolve(self, wish: Wish) -> tuple[Recipe, WorkClass]:
+        """Fill in defaults, choose a seed, check every limit. Raises what the first wrong field deserves."""
+        template = self._template_for(wish)
+        recipe = self._recipe(wish, template)
+        work = work_of(template, recipe)
+        self._need_a_server(recipe, template, work)
+        return recipe, work
+
+    def choices(self) -> Choices:
+        """What the healthy servers have, for forms."""
+        up = [listing for _, listing in self.listings.up()]
+        return Choices(
+            checkpoints=_names(up, _CHECKPOINTS),
+            unets=_names(up, _UNETS),
+            loras=_names(up, _LORAS),
+            samplers=_names(up, _SAMPLERS),
+            schedulers=_names(up, _SCHEDULERS),
+            upscalers=_names(up, _UPSCALERS),
+        )
+
+    def problems(self) -> Sequence[TemplateProblem]:
+        """What keeps templates from running, per server; faults of the files themselves first."""
+        return [
+            *self.library.problems,
+            *(
+                problem
+                for server, listing in self.listings.all()
+                for template in self.library.templates.values()
+                for problem in template.problems_on(server, listing)
+            ),
+        ]
+
+    def where(self, problem: TemplateProblem) -> str:
+        """Where the operator gets or puts what is missing, as the manifest says; empty when it does not."""
+        template = self.library.templates.get(problem.workflow)
+        return template.manifest.where.get(problem.name, "") if template else ""
+
+    # --- wishes ---------------------------------------------------------------------------------------------------------
+
+    def _template_for(self, wish: Wish) -> Template:
+        able = self.models(wish.kind)
+        if wish.model is None and not able:
+            raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model=wish.kind.value, alternative="")
+        spec = self.model(wish.model) if wish.model is not None else self._default(able, wish.kind)
+        if wish.kind not in spec.workflows:
+            raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model=spec.label, alternative=self._alternative(spec.name, wish.kind))
+        return self.library.templates[spec.workflows[wish.kind]]
+
+    def _default(self, able: Sequence[ModelSpec], kind: WorkflowKind) -> ModelSpec:
+        return next((spec for spec in able if self.is_available(spec.name, kind)), able[0])
+
+    def _alternative(self, name: ModelName, kind: WorkflowKind) -> str:
+        """Another model that can do it, preferring one that can do it now."""
+        others = [spec for spec in self.models(kind) if spec.name != name]
+        others.sort(key=lambda spec: not self.is_available(spec.name, kind))
+        return others[0].label if others else ""
+
+    def _recipe(self, wish: Wish, template: Template) -> Recipe:
+        manifest, shape = template.manifest, template.shape
+        prompt = read_prompt(wish.prompt, is_required=shape.has(Role.PROMPT))
+        negative = read_prompt(wish.negative_prompt, is_required=False)
+        has_source = wish.kind in _KINDS_WITH_SOURCE
+        if has_source and wish.source is None:
+            raise FulletError(ErrorCode.PICTURE_MISSING)
+        return Recipe(
+            workflow=template.name,
+            model=ModelName(manifest.model),
+            prompt=prompt if shape.has(Role.PROMPT) else "",
+            negative_prompt=negative if shape.has(Role.NEGATIVE) else "",
+            size=_fitted_size(wish.size, manifest.size) if manifest.size else None,
+            seed=self._seed(wish.seed),
+            steps=_steps(wish.steps, manifest.steps),
+            cfg=_number(wish.cfg, "cfg", manifest.cfg, _NO_CFG),
+            guidance=manifest.guidance.default if manifest.guidance else None,
+            sampler=self._choice(wish.sampler, "sampler", _SAMPLERS) if shape.has(Role.SAMPLER) else None,
+            scheduler=self._choice(wish.scheduler, "scheduler", _SCHEDULERS) if shape.has(Role.SCHEDULER) else None,
+            denoise=_number(wish.denoise, "denoise", manifest.denoise, DENOISE) if manifest.denoise else 1.0,
+            checkpoint=self._checkpoint(wish.checkpoint, template),
+            loras=self._loras(wish.loras, template),
+            count=read_whole(wish.count, "count", COUNT),
+            source=wish.source if has_source else None,
+            reference=wish.reference if shape.has(Role.REFERENCE) else None,
+        )
+
+    def _seed(self, seed: Seed | None) -> Seed:
+        return Seed(self.random.randint(0, MAX_CHOSEN_SEED) if seed is None else read_whole(seed, "seed", SEEDS))
+
+    def _checkpoint(self, name: str | None, template: Template) -> str | None:
+        """The model file; where people may choose one, the recipe records it even when it is the template's own."""
+        if not template.manifest.picks_checkpoint:
+            return None
+        loader = template.shape.targets[Role.CHECKPOINT][0]
+        node = template.graph[loader.node]
+        return self._choice(
+            name or str(node.literal(loader.input)), "checkpoint", [(template.chain_of(node.class_type), loader.input)]
+        )
+
+    def _loras(self, loras: Sequence[Lora], template: Template) -> tuple[Lora, ...]:
+        if not loras:
+            return ()
+        if template.lora is LoraPlace.NONE or len(loras) > MAX_LORAS:
+            limit = 0 if template.lora is LoraPlace.NONE else MAX_LORAS
+            raise FulletError(ErrorCode.VALUE_OUT_OF_RANGE, field="loras", low=0, high=limit)
+        return tuple(
+            Lora(
+                name=self._choice(lora.name, "lora", _LORAS) or "",
+                strength=read_decimal(lora.strength, "strength", LORA_STRENGTH),
+            )
+            for lora in {lora.name: lora for lora in loras}.values()
+        )
+
+    def _choice(self, name: str | None, field: str, places: Sequence[tuple[str, str]]) -> str | None:
+        """A name some server lists, else CHOICE_UNKNOWN. Before any server was reached every name is taken on trust."""
+        if name is None:
+            return None
+        known = [listing for _, listing in self.listings.all()]
+        listed = _names(known, places)
+        if listed and name not in listed:
+            raise FulletError(ErrorCode.CHOICE_UNKNOWN, field=field, value=name[:80])
+        return name
+
+    def _need_a_server(self, recipe: Recipe, template: Template, work: WorkClass) -> None:
+        """Refuse what no server has, away or not: it would wait for ever. With no server ever seen, it waits for the first."""
+        known = [listing for _, listing in self.listings.all()]
+        if known and all(listing.missing(work.needs) for listing in known):
+            raise FulletError(
+                ErrorCode.MODEL_UNAVAILABLE,
+                model=self.model(recipe.model).label,
+                alternative=self._alternative(recipe.model, template.manifest.kind),
+            )
+
+
+def _fitted_size(asked: str | Dimensions | None, section: SizeSection) -> Dimensions:
+    """The nearest size on the grid. Raises SIZE_INVALID, SIZE_OUT_OF_RANGE."""
+    if asked is None:
+        return section.default
+    size = read_size(asked, section.default).on_grid(section.grid)
+    if not section.allows(size):
+        raise FulletError(
+            ErrorCode.SIZE_OUT_OF_RANGE,
+            min_px=section.min_side,
+            max_px=section.max_side,
+            max_megapixels=section.max_megapixels,
+        )
+    return size
+
+
+def _steps(asked: object, section: RangeSection | None) -> int:
+    allowed = section.range if section else _NO_STEPS
+    return read_whole(asked, "steps", allowed) if asked is not None and section else round(allowed.default)
+
+
+def _number(asked: object, field: str, section: RangeSection | None, otherwise: Range) -> float:
+    allowed = section.range if section else otherwise
+    return read_decimal(asked, field, allowed) if asked is not None and section else allowed.default
+
+
+def _names(listings: Iterable[ServerListing], places: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for listing in listings:
+        for chain, input_name in places:
+            if class_name := listing.resolve(chain):
+                found.update(listing.options(class_name, input_name))
+    return tuple(sorted(found, key=lambda name: (name.casefold(), name)))
+
+
+# --- models -------------------------------------------------------------------------------------------------------------
+
+
+def _specs(library: Library) -> Iterator[ModelSpec]:
+    """One per model name, from the manifests that share it."""
+    by_model: dict[str, dict[WorkflowKind, Template]] = {}
+    for template in sorted(library.templates.values(), key=lambda each: (each.manifest.order, each.name)):
+        by_model.setdefault(template.manifest.model, {}).setdefault(template.manifest.kind, template)
+    for name, templates in by_model.items():
+        speaker = next(templates[kind] for kind in _SPEAKING_ORDER if kind in templates)
+        yield _spec(ModelName(name), speaker, {kind: template.name for kind, template in templates.items()})
+
+
+#: For a model whose pictures follow their input: nobody is asked for a size.
+_ANY_SIZE = SizeSection(default=Dimensions(1024, 1024), max_side=16384, max_megapixels=256.0)
+
+
+def _spec(name: ModelName, speaker: Template, workflows: dict[WorkflowKind, WorkflowName]) -> ModelSpec:
+    manifest: Manifest = speaker.manifest
+    size = manifest.size or _ANY_SIZE
+    return ModelSpec(
+        name=name,
+        label=manifest.label or name,
+        workflows=workflows,
+        default_size=size.default,
+        sizes=tuple(dict.fromkeys((size.default, *size.presets))) if manifest.size else (),
+        grid_px=size.grid,
+        min_side_px=size.min_side,
+        max_side_px=size.max_side,
+        max_megapixels=size.max_megapixels,
+        steps=manifest.steps.range if manifest.steps else _NO_STEPS,
+        cfg=manifest.cfg.range if manifest.cfg else _NO_CFG,
+        has_negative_prompt=speaker.shape.has(Role.NEGATIVE),
+        is_age_restricted=manifest.nsfw,
+        shows_steps=manifest.shows_steps,
+    )

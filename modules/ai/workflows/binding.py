@@ -1,0 +1,180 @@
+"""A recipe's values in a template: JSON values at mapped inputs, a chain of LoRAs behind the loader, nothing else touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modules.ai.listing import NodeClass, ServerListing
+from modules.ai.workflows.graph import Graph, Link, Node, Value, consumers, with_input
+from modules.ai.workflows.manifest import LoraPlace
+from modules.ai.workflows.roles import Role
+from modules.ai.workflows.template import Template
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import BlobId
+from modules.domain.recipes import Recipe, Seed
+
+#: Outputs of LoraLoader: the model, then the text encoder.
+_LORA_MODEL, _LORA_CLIP = 0, 1
+
+
+def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[str, Node]:
+    """The template's graph for one picture of a recipe. `uploads`: input picture -> its name on the server.
+
+    Raises PICTURE_GONE when an input picture was not uploaded.
+    """
+    graph = dict(template.graph)
+    for role, value in _values(template, recipe, seed, uploads).items():
+        for target in template.shape.targets[role]:
+            with_input(graph, target.node, target.input, value)
+    if template.shape.empty_latent is not None:
+        with_input(graph, template.shape.empty_latent, "batch_size", 1)  # how many pictures is the recipe's business
+    if recipe.loras and template.lora is not LoraPlace.NONE:
+        _insert_loras(graph, template, recipe)
+    return graph
+
+
+def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[Role, Value]:
+    """What each role gets; roles the recipe leaves open keep the template's own value."""
+    size = recipe.size
+    values: dict[Role, Value | None] = {
+        Role.PROMPT: recipe.prompt,
+        Role.NEGATIVE: recipe.negative_prompt,
+        Role.SEED: int(seed),
+        Role.STEPS: recipe.steps,
+        Role.CFG: recipe.cfg,
+        Role.GUIDANCE: recipe.guidance,
+        Role.SAMPLER: recipe.sampler,
+        Role.SCHEDULER: recipe.scheduler,
+        Role.DENOISE: recipe.denoise,
+        Role.WIDTH: size.width_px if size else None,
+        Role.HEIGHT: size.height_px if size else None,
+        Role.SOURCE: _uploaded(template, Role.SOURCE, recipe.source, uploads),
+        Role.REFERENCE: _uploaded(template, Role.REFERENCE, recipe.reference or recipe.source, uploads),
+        Role.CHECKPOINT: recipe.checkpoint,
+    }
+    return {role: value for role, value in values.items() if value is not None and template.shape.has(role)}
+
+
+def _uploaded(template: Template, role: Role, blob_id: BlobId | None, uploads: Mapping[BlobId, str]) -> str | None:
+    if not template.shape.has(role):
+        return None
+    if blob_id is None or blob_id not in uploads:
+        raise FulletError(ErrorCode.PICTURE_GONE)
+    return uploads[blob_id]
+
+
+def _insert_loras(graph: dict[str, Node], template: Template, recipe: Recipe) -> None:
+    """Put one loader per LoRA right behind the model's loader, so that the template's own patches still come after them."""
+    model, clip = template.shape.model, template.shape.clip
+    if model is None:
+        return
+    both = template.lora is LoraPlace.MODEL_AND_CLIP and clip is not None
+    model_users, clip_users = list(consumers(graph, model)), list(consumers(graph, clip)) if clip and both else []
+    for number, lora in enumerate(recipe.loras):
+        node_id = free_id(graph, f"lora_{number}")
+        inputs: dict[str, Value] = {"lora_name": lora.name, "strength_model": lora.strength, "model": model}
+        if both and clip is not None:
+            graph[node_id] = Node("LoraLoader", inputs | {"strength_clip": lora.strength, "clip": clip})
+            clip = Link(node_id, _LORA_CLIP)
+        else:
+            graph[node_id] = Node("LoraLoaderModelOnly", inputs)
+        model = Link(node_id, _LORA_MODEL)
+    for user, name in model_users:
+        with_input(graph, user, name, model)
+    for user, name in clip_users:
+        with_input(graph, user, name, clip)
+
+
+def free_id(graph: Graph, wanted: str) -> str:
+    """`wanted`, or with a suffix where the graph has such a node already."""
+    suffix, candidate = 1, wanted
+    while candidate in graph:
+        suffix += 1
+        candidate = f"{wanted}_{suffix}"
+    return candidate
+
+
+# --- fitting a graph to one server --------------------------------------------------------------------------------------
+
+
+def fit(graph: Graph, template: Template, listing: ServerListing) -> dict[str, Node]:
+    """The same graph in one server's words: stand-in classes where the manifest has a chain, names as that server spells them.
+
+    What the server lacks is left as it is: the server then refuses it by name, and the catalogue has reported it long before.
+    """
+    stand_ins = {
+        node_id: listing.classes[name]
+        for node_id, node in graph.items()
+        if (name := listing.resolve(template.chain_of(node.class_type)))
+    }
+    moved: dict[Link, Link] = {}
+    for node_id, known in stand_ins.items():
+        if known.name != graph[node_id].class_type:
+            moved |= _moved_outputs(node_id, _outputs_of(graph[node_id].class_type, listing), known)
+    fitted = {node_id: _as(node, stand_ins[node_id]) if node_id in stand_ins else node for node_id, node in graph.items()}
+    return {node_id: node.relinked(lambda link: moved.get(link, link)) for node_id, node in fitted.items()}
+
+
+def _as(node: Node, known: NodeClass) -> Node:
+    """The node as a server's class, with names as that server spells them."""
+    node = node if known.name == node.class_type else _stand_in(node, known)
+    spelt = {
+        name: spelling
+        for name, value in node.inputs.items()
+        if isinstance(value, str) and (spec := known.inputs.get(name)) and (spelling := spec.match(value))
+    }
+    return node.having(**spelt)
+
+
+#: Outputs of the stock classes a chain may start from, for servers that have only the stand-in.
+_STOCK_OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "CheckpointLoaderSimple": ("MODEL", "CLIP", "VAE"),
+    "KSampler": ("LATENT",),
+}
+
+
+def _outputs_of(class_type: str, listing: ServerListing) -> tuple[str, ...]:
+    known = listing.classes.get(class_type)
+    return known.outputs if known else _STOCK_OUTPUTS.get(class_type, ())
+
+
+def _moved_outputs(node_id: str, kinds: tuple[str, ...], known: NodeClass) -> dict[Link, Link]:
+    """Where each output of the replaced class is on the stand-in: the first output of the same kind."""
+    return {
+        Link(node_id, index): Link(node_id, known.outputs.index(kind))
+        for index, kind in enumerate(kinds)
+        if kind in known.outputs
+    }
+
+
+def _stand_in(node: Node, known: NodeClass) -> Node:
+    """The node as the other class: inputs by the same or the equivalent name, required ones it lacks by their defaults."""
+    inputs = dict(node.inputs)
+    if "denoise" in inputs and "denoise" not in known.inputs and "start_at_step" in known.inputs:
+        inputs |= _as_advanced(inputs)
+    if "seed" in inputs and "noise_seed" in known.inputs:
+        inputs["noise_seed"] = inputs.pop("seed")
+    kept = {name: value for name, value in inputs.items() if name in known.inputs}
+    for name, spec in known.inputs.items():
+        if spec.is_required and name not in kept:
+            default = spec.default if spec.default is not None else next(iter(spec.options or ()), None)
+            if default is not None:
+                kept[name] = default
+    return Node(known.name, kept, node.title)
+
+
+def _as_advanced(inputs: Mapping[str, Value]) -> dict[str, Value]:
+    """`denoise` as the advanced samplers say it. KSampler runs the last `steps` of `steps / denoise`: the same, spelt out.
+
+    Source: `KSampler.set_steps` in comfy/samplers.py.
+    """
+    steps, denoise = inputs.get("steps"), inputs.get("denoise")
+    total = int(steps / denoise) if isinstance(steps, int) and isinstance(denoise, float | int) and 0 < denoise < 1 else steps
+    start = total - steps if isinstance(total, int) and isinstance(steps, int) else 0
+    return {
+        "steps": total,
+        "start_at_step": start,
+        "end_at_step": 10_000,
+        "add_noise": "enable",
+        "return_with_leftover_noise": "disable",
+    }

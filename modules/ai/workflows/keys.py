@@ -1,0 +1,100 @@
+"""What the scheduler must know of a recipe's work: which jobs may share a workflow, which files it loads, what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from modules.ai.workflows.binding import bind
+from modules.ai.workflows.graph import Graph, to_api
+from modules.ai.workflows.manifest import Family, MergeLevel
+from modules.ai.workflows.roles import Role
+from modules.ai.workflows.template import Template, is_file_input
+from modules.domain.images import BlobId
+from modules.domain.jobs import WorkClass
+from modules.domain.recipes import Recipe, Seed
+
+#: Longest conditioning (in tokens) that these families give one common shape. Longer prompts are exact too, but make a group of
+#: their own inside the pass, so jobs of another length would gain nothing from them. Source: docs/merging.md.
+TOKENS_OF_ONE_SHAPE: Mapping[Family, int] = {Family.FLUX1: 256, Family.FLUX2: 512}
+#: Bytes of text a token stands for, at the least; real text has about 4. A guess too short only costs a little speed.
+_BYTES_PER_TOKEN = 3
+#: Words of lists that differ from version to version, so a server may lack them.
+_CHOICE_INPUTS = frozenset({"sampler_name", "scheduler", "type"})
+#: The node that writes our pictures; every server has it.
+SAVE_CLASS = "SaveImage"
+#: Stands for any input picture where only its being there matters.
+_ANY_PICTURE = "picture"
+#: A picture that follows its input is taken for one of this many megapixels.
+_UNKNOWN_MEGAPIXELS = 1.0
+
+
+def work_of(template: Template, recipe: Recipe) -> WorkClass:
+    """The recipe's work, from the graph it will become."""
+    uploads = {blob_id: _ANY_PICTURE for blob_id in (recipe.source, recipe.reference) if blob_id is not None}
+    graph = bind(template, recipe, seed=recipe.seed, uploads=uploads)
+    return WorkClass(
+        exact_key=exact_key(template, recipe, uploads),
+        heavy_key=heavy_key(graph),
+        needs=frozenset(_needs(template, graph)),
+        is_mergeable=template.merge is not MergeLevel.NEVER,
+        cost_s=round(cost_s(template, recipe), 3),
+    )
+
+
+def exact_key(template: Template, recipe: Recipe, uploads: Mapping[BlobId, str]) -> str:
+    """Equal for two recipes exactly when they may share one sampler pass.
+
+    The key is the graph itself with everything blanked that may differ from slot to slot: prompt, negative, seed, guidance, the
+    input picture, and cfg as long as both are 1 or both are not (at 1 the negative is not evaluated at all).
+    """
+    one = replace(recipe, prompt="", negative_prompt="", seed=Seed(0), guidance=None, cfg=1.0 if recipe.cfg == 1 else 2.0)
+    graph = to_api(bind(template, one, seed=one.seed, uploads=dict.fromkeys(uploads, _ANY_PICTURE)))
+    said = [template.digest, graph, _length_class(template.manifest.family, recipe)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def heavy_key(graph: Graph) -> str:
+    """The model files that cost seconds to switch, as operators read them; LoRAs are light and left out."""
+    names = {
+        value
+        for node in graph.values()
+        for name, value in node.inputs.items()
+        if is_file_input(name) and name != "lora_name" and isinstance(value, str)
+    }
+    return "+".join(sorted(names))
+
+
+def cost_s(template: Template, recipe: Recipe) -> float:
+    """Reference GPU-seconds of all its pictures: the manifest's figure, by area and steps. Guidance evaluates the model twice."""
+    manifest = template.manifest
+    default = manifest.size.default.megapixels if manifest.size else _UNKNOWN_MEGAPIXELS
+    area = (recipe.size.megapixels if recipe.size else _UNKNOWN_MEGAPIXELS) / default
+    steps = recipe.steps / manifest.steps.default if manifest.steps else 1.0
+    is_guided, is_usually = recipe.cfg != 1, manifest.cfg is not None and manifest.cfg.default != 1
+    passes = (2.0 if is_guided else 1.0) / (2.0 if is_usually else 1.0) if manifest.cfg else 1.0
+    return manifest.cost.seconds * area * max(steps, 0.1) * passes * recipe.count
+
+
+def _needs(template: Template, graph: Graph) -> Iterator[str]:
+    pictures = {target.node for role in (Role.SOURCE, Role.REFERENCE) for target in template.shape.targets[role]}
+    yield f"class:{SAVE_CLASS}"
+    for node_id, node in graph.items():
+        chain = template.chain_of(node.class_type)
+        yield f"class:{chain}"
+        for name, value in node.inputs.items():
+            if not isinstance(value, str) or node_id in pictures:
+                continue
+            if is_file_input(name):
+                yield f"file:{chain}.{name}={value}"
+            elif name in _CHOICE_INPUTS:
+                yield f"choice:{chain}.{name}={value}"
+
+
+def _length_class(family: Family, recipe: Recipe) -> int:
+    limit = TOKENS_OF_ONE_SHAPE.get(family)
+    tokens = max(len(text.encode()) for text in (recipe.prompt, recipe.negative_prompt)) / _BYTES_PER_TOKEN
+    return max(1, math.ceil(tokens / limit)) if limit else 1
