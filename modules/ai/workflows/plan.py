@@ -35,8 +35,8 @@ class BuiltWorkflow:
     file_of_slot: Mapping[int, str]
     #: Slot -> size its picture must have; None: follows the input picture.
     expected_size: Mapping[int, Dimensions | None]
-    #: Sampler node that draws several slots in one pass -> those slots by row. Which row a preview shows follows from the sampling
-    #: step by the pack's rule (comfy_custom_nodes/PROTOCOL.md); a sampler that is not in here draws the one slot of `slot_of_node`.
+    #: Sampler node that draws several slots in one pass -> those slots by row. Which row a preview shows follows from the
+    #: sampling step by the pack's rule (comfy_custom_nodes/PROTOCOL.md); any other sampler draws the one slot of `slot_of_node`.
     preview_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
