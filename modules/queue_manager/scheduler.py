@@ -3,13 +3,18 @@
 Every person has a virtual time `vt` (GPU-seconds received / weight). A server that needs work looks at the *window*: people
 whose `vt` is at most Δ above the least. Inside it, work for the loaded model goes first; a batch is filled one job at a time,
 always from the least-served person with a fitting job, charging as it goes. Source: docs/scheduling.md.
+
+`Line` keeps the waiting people in one heap per exact key, so that a decision costs O(keys + batch * log people) and the
+forecast can make thousands of them. `tests/support/naive_scheduler.py` says the same in the plainest words; a property test
+holds the two together.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from modules.domain.jobs import JobId, ServerName
@@ -58,145 +63,219 @@ class Rates(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Person:
-    """A person inside one decision: their account as charged so far, and their jobs, oldest first."""
-
-    user_id: UserId
-    vt: float
-    weight: float
-    jobs: list[WaitingJob]
-
-    def eligible(self, max_skips: int) -> list[WaitingJob]:
-        """Only the oldest once it has been passed over `max_skips` times: that bounds overtaking."""
-        return self.jobs[:1] if self.jobs and self.jobs[0].skips >= max_skips else self.jobs
-
-
-def pick(
-    snapshot: QueueSnapshot,
-    server: ServerView,
-    others: Sequence[ServerView],
-    rates: Rates,
-    policy: Policy,
-) -> Pick | None:
+def pick(snapshot: QueueSnapshot, server: ServerView, others: Sequence[ServerView], rates: Rates, policy: Policy) -> Pick | None:
     """Choose the next batch for `server`, or None when nothing waits for it (or a warmer server will take it sooner).
 
     `others` are the other servers that are up.
     """
-    runnable = [job for job in snapshot.jobs if rates.can_run(server.name, job.exact_key)]
-    if not runnable:
+    return Line(snapshot, policy).pick(server, others, rates)
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """A waiting person: their account as charged so far, and their jobs, oldest first."""
+
+    account: Account
+    jobs: list[WaitingJob]
+    version: int = 0  #: entries of heaps with another version are stale
+
+
+@dataclass(slots=True)
+class _Class:
+    """Everyone who waits with an eligible job of one exact key."""
+
+    sample: WaitingJob
+    heap: list[tuple[float, int, UserId, int]]  #: (vt, seq of that job, person, version)
+    rows: int = 0  #: pictures waiting
+    costs: Counter[float] = field(default_factory=Counter)  #: of the jobs waiting; few differ
+
+    @property
+    def dearest_s(self) -> float:
+        return max(self.costs)
+
+    def count(self, job: WaitingJob, change: int) -> None:
+        """One job more or less."""
+        self.rows += change * job.rows
+        self.costs[job.cost_s] += change
+        if not self.costs[job.cost_s]:
+            del self.costs[job.cost_s]
+
+
+class Line:
+    """The queue, arranged for decisions. `pick` takes what it chose out of the line and charges for it."""
+
+    def __init__(self, snapshot: QueueSnapshot, policy: Policy) -> None:
+        self._policy = policy
+        self._floor = snapshot.floor
+        self._waiters: dict[UserId, _Waiter] = {}
+        self._classes: dict[str, _Class] = {}
+        for job in snapshot.jobs:
+            waiter = self._waiters.get(job.user_id)
+            if waiter is None:
+                self._waiters[job.user_id] = _Waiter(snapshot.accounts[job.user_id], [job])
+            else:
+                waiter.jobs.append(job)
+            self._count_in(job)
+        for user, waiter in self._waiters.items():
+            for job in self._eligible(waiter):
+                self._classes[job.exact_key].heap.append((waiter.account.vt, job.seq, user, 0))
+        for one in self._classes.values():
+            heapq.heapify(one.heap)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody waits."""
+        return not self._waiters
+
+    def has_work_for(self, server: ServerName, rates: Rates) -> bool:
+        """Whether anything waits that this server could run."""
+        return any(rates.can_run(server, key) for key in self._classes)
+
+    def pick(self, server: ServerView, others: Sequence[ServerView], rates: Rates) -> Pick | None:
+        """The next batch for `server`, taken out of the line; None leaves it as it is."""
+        heads = sorted(self._heads(server.name, rates))
+        if not heads:
+            return None
+        edge = heads[0][0] + self._policy.window * max(self._classes[key].dearest_s for _, _, key in heads)
+        key = self._choose([key for vt, _, key in heads if vt <= edge], server, others, rates)
+        if key is None:
+            return None
+        sample = self._classes[key].sample
+        taken, skipped = self._fill(key, edge, rates.cap(server.name, key))
+        charges = {user: waiter.account.vt for user, waiter in taken.charged.items()}
+        self._floor = max(self._floor, self._least_waiting())
+        return Pick(
+            job_ids=tuple(job.id for job in taken.jobs),
+            exact_key=key,
+            heavy_key=sample.heavy_key,
+            charges=charges,
+            skipped=tuple(skipped),
+            floor=self._floor,
+        )
+
+    # --- choosing the key ---------------------------------------------------------------------------------------------
+
+    def _heads(self, server: ServerName, rates: Rates) -> Iterator[tuple[float, int, str]]:
+        """(vt, seq, key) of the least-served waiter of every key this server can run."""
+        for key, one in self._classes.items():
+            if rates.can_run(server, key) and (top := self._top(one)) is not None:
+                yield top[0], top[1], key
+
+    def _choose(self, keys: Sequence[str], server: ServerView, others: Sequence[ServerView], rates: Rates) -> str | None:
+        """Warm work first; else the least-served person's that no other server would end sooner."""
+        for key in keys:
+            if self._classes[key].sample.heavy_key == server.loaded:
+                return key
+        return next((key for key in keys if not self._ends_sooner_elsewhere(key, server, others, rates)), None)
+
+    def _ends_sooner_elsewhere(self, key: str, server: ServerView, others: Sequence[ServerView], rates: Rates) -> bool:
+        """Whether a server that already has this model would finish this share before we could load it and do so."""
+        sample = self._classes[key].sample
+        warm = [view for view in others if view.loaded == sample.heavy_key and rates.can_run(view.name, key)]
+        if not warm:
+            return False
+        rows = sum(
+            one.rows
+            for other_key, one in self._classes.items()
+            if one.sample.heavy_key == sample.heavy_key and rates.can_run(server.name, other_key)
+        )
+        rows_here = min(rows, rates.cap(server.name, key))
+        here_s = server.free_in_s + rates.switch_s(server.name, sample.heavy_key) + rates.batch_s(server.name, sample, rows_here)
+        return any(_ends_in_s(view, sample, rows, rates) <= here_s for view in warm)
+
+    # --- filling the batch --------------------------------------------------------------------------------------------
+
+    def _fill(self, key: str, edge: float, cap: int) -> tuple[_Taken, list[JobId]]:
+        """Take jobs of this key, always from the least-served waiter whose job still fits."""
+        taken, skipped = _Taken(), list[JobId]()
+        too_large: list[tuple[float, int, UserId, int]] = []
+        one = self._classes[key]
+        while taken.has_room(cap) and (top := self._top(one)) is not None and top[0] <= edge:
+            waiter = self._waiters[top[2]]
+            job = next(job for job in waiter.jobs if job.seq == top[1])
+            if taken.jobs and (not _may_share(job) or job.rows > cap - taken.rows):
+                too_large.append(heapq.heappop(one.heap))
+                continue
+            skipped.extend(self._take(waiter, job))
+            taken.add(job, waiter)
+        for entry in too_large:
+            heapq.heappush(one.heap, entry)
+        for waiter in taken.charged.values():
+            if not waiter.jobs:
+                del self._waiters[waiter.account.user_id]
+        self._classes = {other: left for other, left in self._classes.items() if left.rows}
+        return taken, skipped
+
+    def _take(self, waiter: _Waiter, job: WaitingJob) -> list[JobId]:
+        """Remove the job, charge its owner, and note whom it overtook among their own."""
+        at = waiter.jobs.index(job)
+        passed = [older.id for older in waiter.jobs[:at]]
+        waiter.jobs[:at] = [replace(older, skips=older.skips + 1) for older in waiter.jobs[:at]]
+        del waiter.jobs[at]
+        waiter.account = replace(waiter.account, vt=waiter.account.vt + job.cost_s / waiter.account.weight)
+        waiter.version += 1
+        self._classes[job.exact_key].count(job, -1)
+        for left in self._eligible(waiter):
+            entry = (waiter.account.vt, left.seq, waiter.account.user_id, waiter.version)
+            heapq.heappush(self._classes[left.exact_key].heap, entry)
+        return passed
+
+    # --- the heaps ----------------------------------------------------------------------------------------------------
+
+    def _top(self, one: _Class) -> tuple[float, int, UserId, int] | None:
+        """The least entry that still holds."""
+        while one.heap:
+            _, _, user, version = one.heap[0]
+            waiter = self._waiters.get(user)
+            if waiter is not None and waiter.version == version:
+                return one.heap[0]
+            heapq.heappop(one.heap)
         return None
-    people = _people(runnable, snapshot.accounts)
-    least = min(person.vt for person in people)
-    edge = least + policy.window * max(job.cost_s for job in runnable)
-    window = sorted((person for person in people if person.vt <= edge), key=lambda person: (person.vt, person.jobs[0].seq))
-    lead = _choose_key(window, server, others, rates, policy, runnable)
-    if lead is None:
-        return None
-    taken, skipped = _fill(lead, window, edge, rates.cap(server.name, lead.exact_key), policy)
-    return Pick(
-        job_ids=tuple(job.id for job in taken),
-        exact_key=lead.exact_key,
-        heavy_key=lead.heavy_key,
-        charges={person.user_id: person.vt for person in window if any(job.user_id == person.user_id for job in taken)},
-        skipped=tuple(skipped),
-        floor=max(snapshot.floor, _floor_after(snapshot, taken, window)),
-    )
+
+    def _eligible(self, waiter: _Waiter) -> list[WaitingJob]:
+        """The oldest job of each key; only the oldest of all once it was passed over K times, which bounds overtaking."""
+        if not waiter.jobs or waiter.jobs[0].skips >= self._policy.max_skips:
+            return waiter.jobs[:1]
+        oldest: dict[str, WaitingJob] = {}
+        for job in waiter.jobs:
+            oldest.setdefault(job.exact_key, job)
+        return list(oldest.values())
+
+    def _count_in(self, job: WaitingJob) -> None:
+        one = self._classes.get(job.exact_key)
+        if one is None:
+            one = self._classes[job.exact_key] = _Class(sample=job, heap=[])
+        one.count(job, +1)
+
+    def _least_waiting(self) -> float:
+        """The least `vt` of those who still wait; the old floor when nobody does."""
+        tops = [top[0] for one in self._classes.values() if (top := self._top(one)) is not None]
+        return min(tops, default=self._floor)
 
 
-def _people(jobs: Iterable[WaitingJob], accounts: Mapping[UserId, Account]) -> list[_Person]:
-    by_user: dict[UserId, list[WaitingJob]] = defaultdict(list)
-    for job in jobs:
-        by_user[job.user_id].append(job)
-    return [
-        _Person(user_id=user, vt=accounts[user].vt, weight=accounts[user].weight, jobs=sorted(own, key=lambda job: job.seq))
-        for user, own in by_user.items()
-    ]
+class _Taken:
+    """A batch being filled."""
+
+    def __init__(self) -> None:
+        self.jobs: list[WaitingJob] = []
+        self.charged: dict[UserId, _Waiter] = {}
+        self.rows = 0
+
+    def has_room(self, cap: int) -> bool:
+        """A job larger than any batch still goes, alone."""
+        return not self.jobs or (self.rows < cap and _may_share(self.jobs[-1]))
+
+    def add(self, job: WaitingJob, waiter: _Waiter) -> None:
+        self.jobs.append(job)
+        self.charged[job.user_id] = waiter
+        self.rows += job.rows
 
 
-def _choose_key(
-    window: Sequence[_Person],
-    server: ServerView,
-    others: Sequence[ServerView],
-    rates: Rates,
-    policy: Policy,
-    runnable: Sequence[WaitingJob],
-) -> WaitingJob | None:
-    """The job whose exact key the batch will have: warm work first, else the least-served person's that no other ends sooner."""
-    heads: dict[str, WaitingJob] = {}
-    for person in window:  # in (vt, seq) order, so the first job seen of a key is its least-served
-        for job in person.eligible(policy.max_skips):
-            heads.setdefault(job.exact_key, job)
-    warm = next((job for job in heads.values() if job.heavy_key == server.loaded), None)
-    if warm is not None:
-        return warm
-    waiting_rows: dict[str, int] = defaultdict(int)
-    for job in runnable:
-        waiting_rows[job.heavy_key] += job.rows
-    return next(
-        (job for job in heads.values() if not _ends_sooner_elsewhere(job, server, others, rates, waiting_rows[job.heavy_key])),
-        None,
-    )
+def _may_share(job: WaitingJob) -> bool:
+    return job.is_mergeable and not job.runs_alone
 
 
-def _ends_sooner_elsewhere(
-    job: WaitingJob, server: ServerView, others: Sequence[ServerView], rates: Rates, waiting_rows: int
-) -> bool:
-    """Whether a server that already has this model would finish this share before we could load it and do so."""
-    rows_here = min(waiting_rows, rates.cap(server.name, job.exact_key))
-    here_s = server.free_in_s + rates.switch_s(server.name, job.heavy_key) + rates.batch_s(server.name, job, rows_here)
-    for other in others:
-        if other.loaded != job.heavy_key or not rates.can_run(other.name, job.exact_key):
-            continue
-        cap = rates.cap(other.name, job.exact_key)
-        batches = max(1.0, waiting_rows / cap)
-        there_s = other.free_in_s + batches * rates.batch_s(other.name, job, min(waiting_rows, cap))
-        if there_s <= here_s:
-            return True
-    return False
-
-
-def _fill(
-    lead: WaitingJob, window: Sequence[_Person], edge: float, cap: int, policy: Policy
-) -> tuple[list[WaitingJob], list[JobId]]:
-    """Take jobs of the lead's exact key, always from the least-served person who has one that still fits."""
-    taken: list[WaitingJob] = []
-    skipped: list[JobId] = []
-    rows = 0
-    while rows < cap or not taken:
-        room = cap - rows
-        offers = [
-            (person.vt, job.seq, person, job)
-            for person in window
-            if person.vt <= edge and (job := _first_fitting(person, lead, room, bool(taken), policy)) is not None
-        ]
-        if not offers:
-            break
-        _, _, person, job = min(offers, key=lambda offer: offer[:2])
-        skipped.extend(older.id for older in person.jobs[: person.jobs.index(job)])
-        person.jobs.remove(job)
-        person.vt += job.cost_s / person.weight
-        taken.append(job)
-        rows += job.rows
-        if job.runs_alone or not job.is_mergeable:
-            break
-    return taken, skipped
-
-
-def _first_fitting(person: _Person, lead: WaitingJob, room: int, is_shared: bool, policy: Policy) -> WaitingJob | None:
-    """This person's oldest job of the lead's key; a job too large for any batch still goes, alone."""
-    for job in person.eligible(policy.max_skips):
-        if job.exact_key != lead.exact_key:
-            continue
-        if is_shared and (job.runs_alone or not job.is_mergeable or job.rows > room):
-            continue
-        return job
-    return None
-
-
-def _floor_after(snapshot: QueueSnapshot, taken: Sequence[WaitingJob], window: Sequence[_Person]) -> float:
-    """The least `vt` of those who still wait once `taken` is gone; the old floor when nobody does."""
-    gone = {job.id for job in taken}
-    charged = {person.user_id: person.vt for person in window}
-    left = [charged.get(job.user_id, snapshot.accounts[job.user_id].vt) for job in snapshot.jobs if job.id not in gone]
-    return min(left, default=snapshot.floor)
+def _ends_in_s(view: ServerView, sample: WaitingJob, rows: int, rates: Rates) -> float:
+    """When a server that has the model loaded would be through with `rows` pictures of it."""
+    cap = rates.cap(view.name, sample.exact_key)
+    return view.free_in_s + max(1.0, rows / cap) * rates.batch_s(view.name, sample, min(rows, cap))
