@@ -52,6 +52,9 @@ format: $(VENV)/.dev ## Put the code into the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+bench-scheduler: $(VENV)/.runtime ## Simulate a community under four scheduling policies, with gates
+	@$(BIN)/python -m tools.bench_scheduler
+
 doctor: $(VENV)/.runtime ## Check .env, Discord, the database and every ComfyUI
 	@$(BIN)/python app.py doctor $(ARGS)
 

@@ -108,8 +108,21 @@ class Engine:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
         await self._house.switches.refresh()
         async with asyncio.TaskGroup() as group:
+            calibrating = group.create_task(self._calibrate())
+            await self._run_workers()
+            calibrating.cancel()
+
+    async def _run_workers(self) -> None:
+        async with asyncio.TaskGroup() as group:
             for worker in self.workers.values():
                 group.create_task(worker.run(), name=f"worker {worker.server.name}")
+
+    async def _calibrate(self) -> None:
+        """Compare what was told with what happened."""
+        async with self._house.events.subscribe() as events:
+            async for event in events:
+                if isinstance(event, JobSettled) and event.state is not JobState.DELIVERED:
+                    self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
 
     async def stop(self) -> None:
         """Accept and pick nothing more; `run` returns once the workers have let go. What runs on a GPU goes on there."""
@@ -129,6 +142,14 @@ class _Places:
         self._made: Mapping[JobId, Place] = {}
         self._made_at = -FORECAST_LIFE_S
         self._is_expired = True
+        #: What was first told: job -> (when, predicted seconds until it ends, uncalibrated).
+        self._told: dict[JobId, tuple[float, float]] = {}
+
+    def settled(self, job_id: JobId, *, is_drawn: bool) -> None:
+        """A job is over; only one that was drawn says something about the forecasts."""
+        told = self._told.pop(job_id, None)
+        if told is not None and is_drawn:
+            self._house.calibration.add(told[1], self._house.clock.monotonic() - told[0])
 
     def expire(self) -> None:
         """The queue changed."""
@@ -157,6 +178,9 @@ class _Places:
         found: Mapping[JobId, Forecast] = {}
         if views and not self._house.switches.is_paused:
             found = await asyncio.to_thread(forecast, snapshot, views, self._house.rates, self._house.policy)
+        now = self._house.clock.monotonic()
+        for job_id, one in found.items():
+            self._told.setdefault(job_id, (now, one.ends_in_s))
         behind = max((one.position for one in found.values()), default=0)
         self._made = {
             job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
