@@ -1,0 +1,101 @@
+"""Bytes of pictures, in the database: one place to back up, and every process sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, delete, exists, or_, select
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
+from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
+from modules.domain.people import UserId
+from modules.domain.ports import Clock
+from modules.utils.database.engine import Engine
+from modules.utils.database.settling import keep_pictures
+from modules.utils.database.steps import upsert
+from modules.utils.database.tables import blob, job, last_picture
+
+#: So many pictures in one transaction of the sweep: megabytes each, and everybody else waits for the writer meanwhile.
+SWEPT_AT_ONCE = 20
+
+
+class SqlBlobStore:
+    """Implements the `BlobStore` port."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def put(self, picture: Picture) -> BlobId:
+        """Keep a picture."""
+        [blob_id] = await self._engine.write(keep_pictures, [picture], self._clock.now())
+        return BlobId(blob_id)
+
+    async def get(self, blob_id: BlobId) -> Picture | None:
+        """None when it is gone (retention, erased)."""
+        return await self._engine.read(_get, blob_id)
+
+    async def of_job(self, job_id: JobId) -> Sequence[BlobId]:
+        """The result pictures of a job in order; empty when they are gone."""
+        return await self._engine.read(_of_job, job_id)
+
+    async def last_of(self, user_id: UserId) -> BlobId | None:
+        """The last picture of a person's session."""
+        return await self._engine.read(_last_of, user_id)
+
+    async def remember_last(self, user_id: UserId, blob_id: BlobId) -> None:
+        """Note an upload as the last picture. Raises PICTURE_GONE."""
+        await self._engine.write(_remember_last, user_id, blob_id)
+
+    async def erase_job(self, job_id: JobId) -> None:
+        """Delete the pictures of a job."""
+        await self._engine.write(_erase_job, job_id)
+
+    async def sweep(self, older_than: datetime) -> int:
+        """Delete pictures nothing waits for; how many went."""
+        gone = 0
+        while swept := await self._engine.write(_sweep_some, older_than):
+            gone += swept
+        return gone
+
+
+def _get(connection: Connection, blob_id: BlobId) -> Picture | None:
+    row = connection.execute(select(blob).where(blob.c.id == blob_id)).one_or_none()
+    if row is None:
+        return None
+    return Picture(data=bytes(row.data), format=PictureFormat(row.format), size=Dimensions(row.width_px, row.height_px))
+
+
+def _of_job(connection: Connection, job_id: JobId) -> Sequence[BlobId]:
+    query = select(blob.c.id).where(blob.c.job_id == job_id).order_by(blob.c.picture_index)
+    return [BlobId(blob_id) for blob_id in connection.execute(query).scalars()]
+
+
+def _last_of(connection: Connection, user_id: UserId) -> BlobId | None:
+    found = connection.execute(select(last_picture.c.blob_id).where(last_picture.c.user_id == user_id)).scalar_one_or_none()
+    return None if found is None else BlobId(found)
+
+
+def _remember_last(connection: Connection, user_id: UserId, blob_id: BlobId) -> None:
+    if connection.execute(select(blob.c.id).where(blob.c.id == blob_id)).first() is None:
+        raise FulletError(ErrorCode.PICTURE_GONE)
+    upsert(connection, last_picture, {"user_id": user_id}, {"blob_id": blob_id})
+
+
+def _erase_job(connection: Connection, job_id: JobId) -> None:
+    connection.execute(delete(blob).where(blob.c.job_id == job_id))
+
+
+def _sweep_some(connection: Connection, older_than: datetime) -> int:
+    """Kept whatever their age: results not delivered yet, pictures an active job starts from, everybody's last picture."""
+    is_owed = and_(job.c.id == blob.c.job_id, job.c.state == JobState.GENERATED)
+    is_needed = and_(or_(job.c.source_id == blob.c.id, job.c.reference_id == blob.c.id), job.c.state.in_(sorted(ACTIVE_STATES)))
+    is_last = exists().where(last_picture.c.blob_id == blob.c.id)
+    old = (
+        select(blob.c.id)
+        .where(blob.c.created_at < older_than, ~exists().where(is_owed), ~exists().where(is_needed), ~is_last)
+        .limit(SWEPT_AT_ONCE)
+    )
+    return connection.execute(delete(blob).where(blob.c.id.in_(old))).rowcount

@@ -1,0 +1,151 @@
+"""The queue on disk: each method is one transaction, told as a function in the module of its story."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, or_, update
+
+from modules.domain.errors import ErrorCode, Param
+from modules.domain.images import Picture
+from modules.domain.jobs import ACTIVE_STATES, Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
+from modules.domain.people import ChannelId, MessageId, UserId
+from modules.domain.ports import Clock, Decide
+from modules.domain.queue import QueueSnapshot
+from modules.domain.records import Limits
+from modules.domain.servers import RunReport
+from modules.utils.database import acceptance, claims, leases, lookups, settling
+from modules.utils.database.engine import Engine
+from modules.utils.database.tables import job, outbox
+
+
+class SqlJobStore:
+    """Implements the `JobStore` port.
+
+    Whatever decides on the queue runs exclusively, and so in one order for every process. Settling a result does not: it holds
+    only its own job's row while it stores megabytes.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def accept(self, request: JobRequest, limits: Limits, *, sharing: Collection[str] | None = None) -> tuple[Job, bool]:
+        """Store a job as QUEUED, once per interaction."""
+        return await self._engine.exclusive(acceptance.accept, request, limits, sharing, self._clock.now())
+
+    async def job(self, job_id: JobId) -> Job | None:
+        """One job."""
+        return await self._engine.read(lookups.read_job, job_id)
+
+    async def jobs(
+        self,
+        *,
+        user_id: UserId | None = None,
+        states: Collection[JobState] | None = None,
+        before_seq: int | None = None,
+        limit: int = 100,
+        newest_first: bool = True,
+    ) -> Sequence[Job]:
+        """Jobs by owner and state."""
+        return await self._engine.read(
+            lookups.read_jobs, user_id=user_id, states=states, before_seq=before_seq, limit=limit, newest_first=newest_first
+        )
+
+    async def active_count(self, user_id: UserId) -> int:
+        """Waiting and running jobs of a person."""
+        return await self._engine.read(lookups.count_active, user_id)
+
+    async def waiting_classes(self) -> Mapping[str, WorkClass]:
+        """The distinct exact keys that wait, with their work."""
+        return await self._engine.read(lookups.read_waiting_classes)
+
+    async def snapshot(self, exact_keys: Collection[str] | None = None) -> QueueSnapshot:
+        """The waiting jobs (of these keys), for forecasts."""
+        conditions = [] if exact_keys is None else [job.c.exact_key.in_(exact_keys)]
+        return await self._engine.read(claims.read_snapshot, *conditions)
+
+    async def claim(
+        self, server: ServerName, boot_id: BootId, exact_keys: Collection[str], decide: Decide, *, max_people: int = 128
+    ) -> Attempt | None:
+        """Choose and take a batch in one exclusive transaction."""
+        if not exact_keys:
+            return None
+        return await self._engine.exclusive(
+            claims.claim, server, boot_id, exact_keys, decide, max_people=max_people, now=self._clock.now()
+        )
+
+    async def attempt(self, attempt_id: AttemptId) -> Attempt | None:
+        """An attempt with its jobs as they now stand."""
+        return await self._engine.read(lookups.read_attempt, attempt_id)
+
+    async def mark_submitted(self, attempt_id: AttemptId) -> None:
+        """SUBMITTING -> SUBMITTED for its jobs that are still in it."""
+        await self._engine.exclusive(settling.mark_submitted, attempt_id, self._clock.now())
+
+    async def settle_generated(
+        self, attempt_id: AttemptId, job_id: JobId, pictures: Sequence[Picture], report: RunReport
+    ) -> bool:
+        """Pictures, slot, outbox and state in one transaction; as many pictures as the recipe asks for, else ValueError."""
+        return await self._engine.write(settling.settle_generated, attempt_id, job_id, pictures, report, self._clock.now())
+
+    async def settle_failed(
+        self, job_id: JobId, code: ErrorCode, params: Mapping[str, Param], *, attempt_id: AttemptId | None = None
+    ) -> bool:
+        """FAILED, refunded, with a FAILURE in the outbox; with `attempt_id` only while the job is in that attempt."""
+        return await self._engine.exclusive(settling.settle_failed, job_id, code, params, attempt_id, self._clock.now())
+
+    async def requeue(
+        self,
+        attempt_id: AttemptId,
+        job_ids: Collection[JobId],
+        reason: ErrorCode,
+        *,
+        counts: bool = True,
+        server_died: bool = False,
+    ) -> Sequence[JobId]:
+        """Back to QUEUED at their old place, refunded; those that really moved."""
+        return await self._engine.exclusive(settling.requeue, attempt_id, job_ids, reason, counts=counts, server_died=server_died)
+
+    async def end_attempt(self, attempt_id: AttemptId, report: RunReport | None, form: str = "") -> None:
+        """Close the attempt's row. Raises ValueError while one of its jobs is in flight."""
+        await self._engine.exclusive(settling.end_attempt, attempt_id, report, form, self._clock.now())
+
+    async def cancel(self, job_id: JobId) -> tuple[Job, JobState] | None:
+        """(job, state before) when it was active; refunded unless ComfyUI had it."""
+        return await self._engine.exclusive(settling.cancel, job_id)
+
+    async def unfinished_attempts(self, server: ServerName, *, except_boot: BootId | None = None) -> Sequence[Attempt]:
+        """Open attempts of this server, oldest first."""
+        return await self._engine.read(lookups.read_unfinished_attempts, server, except_boot)
+
+    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta) -> bool:
+        """Own this server until `life` from now, or renew it; False while another boot's lease lives."""
+        return await self._engine.exclusive(leases.take_lease, server, boot_id, life, self._clock.now())
+
+    async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
+        """Give it up, if it is ours."""
+        await self._engine.write(leases.release_lease, server, boot_id)
+
+    async def set_card(self, job_id: JobId, message_id: MessageId | None) -> None:
+        """Remember the message that shows this job."""
+        await self._engine.write(_set_card, job_id, message_id)
+
+    async def move_channel(self, user_id: UserId, channel_id: ChannelId) -> None:
+        """Whatever is still to be shown to this person goes to this channel."""
+        await self._engine.exclusive(_move_channel, user_id, channel_id)
+
+
+def _set_card(connection: Connection, job_id: JobId, message_id: MessageId | None) -> None:
+    connection.execute(update(job).where(job.c.id == job_id).values(card_message_id=message_id))
+
+
+def _move_channel(connection: Connection, user_id: UserId, channel_id: ChannelId) -> None:
+    """Cards stayed behind in the lost channel, so they are forgotten."""
+    is_owed = job.c.id.in_(outbox.select().with_only_columns(outbox.c.job_id).where(outbox.c.is_owed))
+    to_show = or_(job.c.state.in_(sorted(ACTIVE_STATES | {JobState.GENERATED, JobState.UNDELIVERABLE})), is_owed)
+    elsewhere = job.c.channel_id != channel_id
+    connection.execute(
+        update(job).where(job.c.user_id == user_id, to_show, elsewhere).values(channel_id=channel_id, card_message_id=None)
+    )

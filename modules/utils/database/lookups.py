@@ -1,0 +1,83 @@
+"""Reading jobs and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import Connection, func, select
+
+from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
+from modules.domain.people import UserId
+from modules.utils.database.codecs import job_of, work_of
+from modules.utils.database.tables import active_slot, attempt, attempt_job, job
+from modules.utils.database.types import AnyRow
+
+
+def read_job(connection: Connection, job_id: JobId) -> Job | None:
+    """See `JobStore.job`."""
+    row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+    return None if row is None else job_of(row)
+
+
+def read_jobs(
+    connection: Connection,
+    *,
+    user_id: UserId | None,
+    states: Collection[JobState] | None,
+    before_seq: int | None,
+    limit: int,
+    newest_first: bool,
+) -> Sequence[Job]:
+    """See `JobStore.jobs`."""
+    query = select(job).order_by(job.c.seq.desc() if newest_first else job.c.seq).limit(limit)
+    if user_id is not None:
+        query = query.where(job.c.user_id == user_id)
+    if states is not None:
+        query = query.where(job.c.state.in_(sorted(states)))
+    if before_seq is not None:
+        query = query.where(job.c.seq < before_seq)
+    return [job_of(row) for row in connection.execute(query)]
+
+
+def count_active(connection: Connection, user_id: UserId) -> int:
+    """See `JobStore.active_count`."""
+    return connection.execute(select(func.count()).where(active_slot.c.user_id == user_id)).scalar_one()
+
+
+def read_waiting_classes(connection: Connection) -> Mapping[str, WorkClass]:
+    """See `JobStore.waiting_classes`; of jobs with the same key, the oldest speaks for all."""
+    oldest = select(func.min(job.c.seq)).where(job.c.state == JobState.QUEUED).group_by(job.c.exact_key)
+    rows = connection.execute(
+        select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.is_mergeable, job.c.cost_s).where(job.c.seq.in_(oldest))
+    )
+    return {row.exact_key: work_of(row) for row in rows}
+
+
+def read_attempt(connection: Connection, attempt_id: AttemptId) -> Attempt | None:
+    """See `JobStore.attempt`."""
+    row = connection.execute(select(attempt).where(attempt.c.id == attempt_id)).one_or_none()
+    return None if row is None else _with_jobs(connection, row)
+
+
+def read_unfinished_attempts(connection: Connection, server: ServerName, except_boot: BootId | None) -> Sequence[Attempt]:
+    """See `JobStore.unfinished_attempts`; oldest first."""
+    query = select(attempt).where(attempt.c.server == server, attempt.c.ended_at.is_(None)).order_by(attempt.c.claimed_at)
+    if except_boot is not None:
+        query = query.where(attempt.c.boot_id != except_boot)
+    return [_with_jobs(connection, row) for row in connection.execute(query).all()]
+
+
+def _with_jobs(connection: Connection, row: AnyRow) -> Attempt:
+    members = connection.execute(
+        select(job)
+        .join(attempt_job, attempt_job.c.job_id == job.c.id)
+        .where(attempt_job.c.attempt_id == row.id)
+        .order_by(attempt_job.c.position)
+    )
+    return Attempt(
+        id=AttemptId(row.id),
+        server=ServerName(row.server),
+        boot_id=BootId(row.boot_id),
+        jobs=tuple(job_of(member) for member in members),
+        claimed_at=row.claimed_at,
+    )

@@ -1,0 +1,95 @@
+"""Messages owed: written with the fact they tell, and struck off once Discord has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, func, select, update
+
+from modules.domain.jobs import JobId, JobState
+from modules.domain.people import MessageId
+from modules.domain.ports import Clock
+from modules.domain.records import MessageKind, OutboxItem
+from modules.utils.database.codecs import outbox_item_of
+from modules.utils.database.engine import Engine
+from modules.utils.database.steps import move
+from modules.utils.database.tables import outbox
+from modules.utils.database.wakeups import Topic, tell
+
+
+class SqlOutbox:
+    """Implements the `Outbox` port."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def due(self, now: datetime, limit: int = 20) -> Sequence[OutboxItem]:
+        """What may be tried now, oldest first."""
+        return await self._engine.read(_due, now, limit)
+
+    async def claim_send(self, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
+        """Write the intent before the send; None if it is not due or done. `first_try_at == now` on the very first."""
+        return await self._engine.write(_claim_send, job_id, kind, now, hold)
+
+    async def delivered(self, job_id: JobId, kind: MessageKind, message_id: MessageId | None) -> bool:
+        """Sent, even if it had been given up. False when it was noted before."""
+        return await self._engine.write(_delivered, job_id, kind, message_id, self._clock.now())
+
+    async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
+        """Try again then; also takes up again what was given up ("send it again")."""
+        await self._engine.write(_postpone, job_id, kind, until)
+
+    async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
+        """Give up; the pictures are kept."""
+        await self._engine.write(_undeliverable, job_id, kind)
+
+    async def next_due(self) -> datetime | None:
+        """When the next item becomes due."""
+        return await self._engine.read(_next_due)
+
+
+def _this(job_id: JobId, kind: MessageKind) -> ColumnElement[bool]:
+    return (outbox.c.job_id == job_id) & (outbox.c.kind == kind)
+
+
+def _due(connection: Connection, now: datetime, limit: int) -> Sequence[OutboxItem]:
+    query = select(outbox).where(outbox.c.is_owed, outbox.c.due_at <= now).order_by(outbox.c.due_at, outbox.c.created_at)
+    return [outbox_item_of(row) for row in connection.execute(query.limit(limit))]
+
+
+def _claim_send(connection: Connection, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
+    intent = (
+        update(outbox)
+        .where(_this(job_id, kind), outbox.c.is_owed, outbox.c.due_at <= now)
+        .values(due_at=now + hold, tries=outbox.c.tries + 1, first_try_at=func.coalesce(outbox.c.first_try_at, now))
+    )
+    row = connection.execute(intent.returning(outbox)).one_or_none()
+    return None if row is None else outbox_item_of(row)
+
+
+def _delivered(connection: Connection, job_id: JobId, kind: MessageKind, message_id: MessageId | None, now: datetime) -> bool:
+    sent = update(outbox).where(_this(job_id, kind), outbox.c.sent_at.is_(None))
+    if connection.execute(sent.values(is_owed=False, sent_at=now, message_id=message_id)).rowcount == 0:
+        return False
+    if kind is MessageKind.RESULT:
+        move(connection, job_id, JobState.DELIVERED, result_message_id=message_id)
+    return True
+
+
+def _postpone(connection: Connection, job_id: JobId, kind: MessageKind, until: datetime) -> None:
+    again = update(outbox).where(_this(job_id, kind), outbox.c.sent_at.is_(None))
+    connection.execute(again.values(is_owed=True, due_at=until))
+    tell(connection, Topic.OUTBOX)
+
+
+def _undeliverable(connection: Connection, job_id: JobId, kind: MessageKind) -> None:
+    given_up = update(outbox).where(_this(job_id, kind), outbox.c.is_owed).values(is_owed=False)
+    if connection.execute(given_up).rowcount and kind is MessageKind.RESULT:
+        move(connection, job_id, JobState.UNDELIVERABLE)
+
+
+def _next_due(connection: Connection) -> datetime | None:
+    due: datetime | None = connection.execute(select(func.min(outbox.c.due_at)).where(outbox.c.is_owed)).scalar_one()
+    return due

@@ -1,0 +1,100 @@
+"""Private channels by person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+
+from modules.domain.jobs import ACTIVE_STATES, JobState
+from modules.domain.people import ChannelId, GuildId, UserId
+from modules.domain.sessions import Session
+from modules.utils.database.engine import Engine
+from modules.utils.database.steps import upsert
+from modules.utils.database.tables import job, outbox, session
+from modules.utils.database.types import AnyRow
+
+
+class SqlSessionStore:
+    """Implements the `SessionStore` port."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def get(self, guild_id: GuildId, user_id: UserId) -> Session | None:
+        """The person's session in this guild."""
+        return await self._engine.read(_one, (session.c.guild_id == guild_id) & (session.c.user_id == user_id))
+
+    async def by_channel(self, channel_id: ChannelId) -> Session | None:
+        """The session that lives in this channel."""
+        return await self._engine.read(_one, session.c.channel_id == channel_id)
+
+    async def save(self, session: Session) -> None:
+        """Create it, or note its new channel. Raises ValueError when the channel is another person's."""
+        await self._engine.write(_save, session)
+
+    async def touch(self, channel_id: ChannelId, at: datetime) -> None:
+        """Note activity; time never goes back, even if the clock does."""
+        await self._engine.write(_touch, channel_id, at)
+
+    async def remove(self, channel_id: ChannelId) -> None:
+        """Forget it."""
+        await self._engine.write(_remove, channel_id)
+
+    async def all(self, guild_id: GuildId) -> Sequence[Session]:
+        """Every session of the guild, longest idle first."""
+        return await self._engine.read(_all, guild_id)
+
+    async def idle(self, guild_id: GuildId, since: datetime) -> Sequence[Session]:
+        """Sessions without activity since then and with nothing more to come, longest idle first."""
+        return await self._engine.read(_idle, guild_id, since)
+
+
+def _session_of(row: AnyRow) -> Session:
+    return Session(
+        user_id=UserId(row.user_id),
+        guild_id=GuildId(row.guild_id),
+        channel_id=ChannelId(row.channel_id),
+        last_active_at=row.last_active_at,
+    )
+
+
+def _one(connection: Connection, which: ColumnElement[bool]) -> Session | None:
+    row = connection.execute(select(session).where(which)).one_or_none()
+    return None if row is None else _session_of(row)
+
+
+def _save(connection: Connection, saved: Session) -> None:
+    upsert(
+        connection,
+        session,
+        {"guild_id": saved.guild_id, "user_id": saved.user_id},
+        {"channel_id": saved.channel_id, "last_active_at": saved.last_active_at},
+    )
+
+
+def _touch(connection: Connection, channel_id: ChannelId, at: datetime) -> None:
+    later = (session.c.channel_id == channel_id) & (session.c.last_active_at < at)
+    connection.execute(update(session).where(later).values(last_active_at=at))
+
+
+def _remove(connection: Connection, channel_id: ChannelId) -> None:
+    connection.execute(delete(session).where(session.c.channel_id == channel_id))
+
+
+def _all(connection: Connection, guild_id: GuildId) -> Sequence[Session]:
+    query = select(session).where(session.c.guild_id == guild_id).order_by(session.c.last_active_at, session.c.channel_id)
+    return [_session_of(row) for row in connection.execute(query)]
+
+
+def _idle(connection: Connection, guild_id: GuildId, since: datetime) -> Sequence[Session]:
+    own = (job.c.user_id == session.c.user_id) & (job.c.guild_id == session.c.guild_id)
+    is_owed = exists().where(outbox.c.job_id == job.c.id, outbox.c.is_owed)
+    to_come = exists().where(own, or_(job.c.state.in_(sorted(ACTIVE_STATES | {JobState.GENERATED})), is_owed))
+    query = (
+        select(session)
+        .where(session.c.guild_id == guild_id, session.c.last_active_at < since, ~to_come)
+        .order_by(session.c.last_active_at, session.c.channel_id)
+    )
+    return [_session_of(row) for row in connection.execute(query)]

@@ -1,0 +1,188 @@
+"""SQLite: one file, one writer, several readers.
+
+Eight concurrent writers were measured at p99 448 ms against 9 ms for one: so there is one connection that writes, in a thread of
+its own, behind a lock. A whole transaction is one hop to that thread (measured: 0.5 ms for eight statements, where the same
+through aiosqlite, several hops a statement, takes 2.7 ms). Readers are aiosqlite's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine.url import URL
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.utils.database.engine import DatabaseReport, Engine, border, finished
+from modules.utils.database.migrations import migrate, newest_revision, revision_of
+from modules.utils.database.urls import SqliteTarget
+from modules.utils.database.wakeups import Hub, Wakeup, take_told
+
+T = TypeVar("T")
+
+#: How long SQLite waits for another process that holds the lock.
+BUSY_TIMEOUT_S = 5.0
+#: How long a transaction waits for its turn in this process before it says so; a person waits no longer for an answer.
+TURN_TIMEOUT_S = 10.0
+READERS = 4
+_PRAGMAS = (
+    f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}",  # first: the next one may have to wait
+    "journal_mode=WAL",
+    "synchronous=FULL",  # a commit is on the disk before anybody is told
+    "foreign_keys=ON",  # off by default
+)
+
+
+class _Cursor(Protocol):
+    def execute(self, statement: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class _DriverConnection(Protocol):
+    isolation_level: str | None
+
+    def cursor(self) -> _Cursor: ...
+
+
+class SqliteEngine(Engine):
+    """One file."""
+
+    def __init__(self, target: SqliteTarget, hub: Hub) -> None:
+        super().__init__(hub)
+        self._target = target
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
+        database = str(target.path)
+        # no parameters in errors: they are people's prompts
+        self._writer = create_engine(URL.create("sqlite", database=database), hide_parameters=True, pool_size=1, max_overflow=0)
+        event.listen(self._writer, "connect", _prepare)
+        event.listen(self._writer, "begin", _begin_immediate)
+        self._readers = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=database),
+            hide_parameters=True,
+            isolation_level="AUTOCOMMIT",
+            pool_size=READERS,
+            max_overflow=0,
+            pool_timeout=TURN_TIMEOUT_S,
+        )
+        event.listen(self._readers.sync_engine, "connect", _prepare_reader)
+
+    async def open(self) -> None:
+        """Create the file for its owner's eyes only (it holds prompts), then bring the tables up to date."""
+        with border():
+            await asyncio.to_thread(self._create_file)
+            await self._on_thread(self._migrate)
+
+    def _create_file(self) -> None:
+        self._target.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._target.path.exists():
+            self._target.path.touch(mode=0o600)
+
+    def _migrate(self) -> None:
+        with self._writer.connect() as connection:
+            if revision_of(connection) == newest_revision():
+                return
+            connection.rollback()
+            # outside a transaction only: rebuilding a table drops it, and that would cascade
+            driver = connection.connection.cursor()
+            driver.execute("PRAGMA foreign_keys=OFF")
+            try:
+                with connection.begin():
+                    migrate(connection)
+                    if orphan := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                        raise ValueError(f"the migration leaves rows of {orphan[0]!r} that point nowhere")
+            finally:
+                driver.execute("PRAGMA foreign_keys=ON")
+                driver.close()
+
+    async def close(self) -> None:
+        """Waits for the transaction under way."""
+        async with self._turn:
+            await self._readers.dispose()
+            await self._on_thread(self._writer.dispose)
+            self._thread.shutdown(wait=False)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        async with self._readers.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _write(self, work: Callable[[Connection], T], *, is_exclusive: bool) -> T:
+        """Every write is exclusive here."""
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise FulletError(ErrorCode.DATABASE_UNAVAILABLE, reason="locked") from error
+        return await finished(self._write_and_pass_on(work))
+
+    async def _write_and_pass_on(self, work: Callable[[Connection], T]) -> T:
+        try:
+            result, told = await self._on_thread(lambda: self._transact(work))
+        finally:
+            self._turn.release()
+        self.hub.publish(told)
+        return result
+
+    def _transact(self, work: Callable[[Connection], T]) -> tuple[T, tuple[Wakeup, ...]]:
+        with self._writer.begin() as connection:
+            take_told(connection)
+            return work(connection), take_told(connection)
+
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def notify(self, topic: str, payload: str) -> None:
+        """This process only: an SQLite file belongs to one program."""
+        self.hub.publish([Wakeup(topic, payload)])
+
+    async def check(self) -> DatabaseReport:
+        """Also writes, which is the only way to know that one can."""
+        began = time.perf_counter()
+        await self.write(_touch)
+        write_s = time.perf_counter() - began
+        version, revision, journal = await self.read(_facts)
+        return DatabaseReport(
+            kind="sqlite",
+            location=self._target.location,
+            version=version,
+            revision=revision,
+            newest_revision=newest_revision(),
+            write_s=write_s,
+            is_durable=journal == "wal",
+            ignored=self._target.ignored,
+        )
+
+
+def _prepare(connection: _DriverConnection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare_reader(connection: _DriverConnection, record: object) -> None:
+    _prepare(connection, record)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """A transaction that reads first and writes later would fail at once when another wrote in between."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _touch(connection: Connection) -> None:
+    connection.exec_driver_sql("UPDATE fairness SET floor = floor")
+
+
+def _facts(connection: Connection) -> tuple[str, str | None, str]:
+    version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+    journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    return str(version), revision_of(connection), str(journal)
