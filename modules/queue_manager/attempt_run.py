@@ -66,7 +66,7 @@ class RunOutcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTools:
-    """What every run needs of the house."""
+    """What every run needs of the crew."""
 
     jobs: JobStore
     events: Events

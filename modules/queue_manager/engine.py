@@ -16,8 +16,8 @@ from modules.domain.jobs import Job, JobId, JobRequest, JobState, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
 from modules.domain.records import Limits
+from modules.queue_manager.crew import Crew
 from modules.queue_manager.forecast import Forecast, forecast
-from modules.queue_manager.house import House
 from modules.queue_manager.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -39,11 +39,11 @@ class Accepted:
 class Engine:
     """Implements `Studio`. `run` supervises one worker per server until `stop`."""
 
-    def __init__(self, house: House, servers: Sequence[ImageServer], limits: Limits) -> None:
-        self._house = house
+    def __init__(self, crew: Crew, servers: Sequence[ImageServer], limits: Limits) -> None:
+        self._crew = crew
         self._limits = limits
-        self.workers = {server.name: Worker(server, house) for server in servers}
-        self._places = _Places(house, self.workers.values())
+        self.workers = {server.name: Worker(server, crew) for server in servers}
+        self._places = _Places(crew, self.workers.values())
         self._is_stopping = False
 
     # --- for members ------------------------------------------------------------------------------------------------
@@ -52,31 +52,31 @@ class Engine:
         """Store the job, then say so; the same interaction again returns the same job."""
         if self._is_stopping:
             raise FulletError(ErrorCode.STOPPING)
-        self._house.classes[request.work.exact_key] = request.work
-        job, is_new = await self._house.jobs.accept(request, self._limits, sharing=self._sharing(request.work))
+        self._crew.classes[request.work.exact_key] = request.work
+        job, is_new = await self._crew.jobs.accept(request, self._limits, sharing=self._sharing(request.work))
         if is_new:
             log.info("job_accepted", job_id=str(job.id), workflow=job.recipe.workflow, pictures=job.recipe.count)
-            self._house.events.publish(JobAccepted(job_id=job.id))
+            self._crew.events.publish(JobAccepted(job_id=job.id))
             self.changed()
         place = await self._places.of(job)
-        active = await self._house.jobs.active_count(job.user_id)
+        active = await self._crew.jobs.active_count(job.user_id)
         return Accepted(job=job, place=place, active=active, limit=self._limits.active_per_person)
 
     async def cancel(self, job_id: JobId) -> Job:
         """Cancel in any active state; touches nobody else's picture."""
-        found = await self._house.jobs.cancel(job_id)
+        found = await self._crew.jobs.cancel(job_id)
         if found is None:
-            job = await self._house.jobs.job(job_id)
+            job = await self._crew.jobs.job(job_id)
             raise FulletError(ErrorCode.JOB_OVER if job else ErrorCode.JOB_UNKNOWN)
         job, before = found
         log.info("job_cancelled", job_id=str(job_id), was=before.value)
-        self._house.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
+        self._crew.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
         self.changed()
         return job
 
     async def place(self, job_id: JobId) -> Place | None:
         """Where a waiting job stands; None when it waits no more."""
-        job = await self._house.jobs.job(job_id)
+        job = await self._crew.jobs.job(job_id)
         return await self._places.of(job) if job is not None and job.state is JobState.QUEUED else None
 
     async def places(self) -> Mapping[JobId, Place]:
@@ -85,28 +85,28 @@ class Engine:
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """What happens from now on."""
-        return self._house.events.subscribe()
+        return self._crew.events.subscribe()
 
     def _sharing(self, work: WorkClass) -> Collection[str] | None:
         """The exact keys that some server of ours could run as well as this one; None when that is all of them (or unknown)."""
         able = [worker for worker in self.workers.values() if worker.can_run(work)]
         if not able:
             return None
-        sharing = [key for key, other in self._house.classes.items() if any(worker.can_run(other) for worker in able)]
-        return None if len(sharing) == len(self._house.classes) else sharing
+        sharing = [key for key, other in self._crew.classes.items() if any(worker.can_run(other) for worker in able)]
+        return None if len(sharing) == len(self._crew.classes) else sharing
 
     # --- its life ---------------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
         """The queue or a switch changed: let everyone look again."""
         self._places.expire()
-        self._house.events.publish(QueueChanged())
+        self._crew.events.publish(QueueChanged())
         for worker in self.workers.values():
             worker.wake()
 
     async def run(self) -> None:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
-        await self._house.switches.refresh()
+        await self._crew.switches.refresh()
         async with asyncio.TaskGroup() as group:
             calibrating = group.create_task(self._calibrate())
             await self._run_workers()
@@ -119,7 +119,7 @@ class Engine:
 
     async def _calibrate(self) -> None:
         """Compare what was told with what happened."""
-        async with self._house.events.subscribe() as events:
+        async with self._crew.events.subscribe() as events:
             async for event in events:
                 if isinstance(event, JobSettled) and event.state is not JobState.DELIVERED:
                     self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
@@ -135,8 +135,8 @@ class Engine:
 class _Places:
     """Forecasts for everyone, made once for many askers and off the loop."""
 
-    def __init__(self, house: House, workers: Collection[Worker]) -> None:
-        self._house = house
+    def __init__(self, crew: Crew, workers: Collection[Worker]) -> None:
+        self._crew = crew
         self._workers = workers
         self._lock = asyncio.Lock()
         self._made: Mapping[JobId, Place] = {}
@@ -149,7 +149,7 @@ class _Places:
         """A job is over; only one that was drawn says something about the forecasts."""
         told = self._told.pop(job_id, None)
         if told is not None and is_drawn:
-            self._house.calibration.add(told[1], self._house.clock.monotonic() - told[0])
+            self._crew.calibration.add(told[1], self._crew.clock.monotonic() - told[0])
 
     def expire(self) -> None:
         """The queue changed."""
@@ -160,25 +160,25 @@ class _Places:
         async with self._lock:
             if job.id not in self._made:
                 await self._make()
-        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._house.switches.is_paused)
+        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)
 
     async def all(self) -> Mapping[JobId, Place]:
         """Everyone's place, at most FORECAST_LIFE_S old."""
         async with self._lock:
-            is_old = self._house.clock.monotonic() - self._made_at >= FORECAST_LIFE_S
+            is_old = self._crew.clock.monotonic() - self._made_at >= FORECAST_LIFE_S
             if self._is_expired or is_old:
                 await self._make()
         return self._made
 
     async def _make(self) -> None:
         self._is_expired = False
-        snapshot = await self._house.jobs.snapshot()
-        await self._house.waiting_classes()
+        snapshot = await self._crew.jobs.snapshot()
+        await self._crew.waiting_classes()
         views = [worker.view() for worker in self._workers if worker.is_up]
         found: Mapping[JobId, Forecast] = {}
-        if views and not self._house.switches.is_paused:
-            found = await asyncio.to_thread(forecast, snapshot, views, self._house.rates, self._house.policy)
-        now = self._house.clock.monotonic()
+        if views and not self._crew.switches.is_paused:
+            found = await asyncio.to_thread(forecast, snapshot, views, self._crew.rates, self._crew.policy)
+        now = self._crew.clock.monotonic()
         for job_id, one in found.items():
             self._told.setdefault(job_id, (now, one.ends_in_s))
         behind = max((one.position for one in found.values()), default=0)
@@ -186,10 +186,10 @@ class _Places:
             job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
             for index, job in enumerate(snapshot.jobs)
         }
-        self._made_at = self._house.clock.monotonic()
+        self._made_at = self._crew.clock.monotonic()
 
     def _place(self, one: Forecast) -> Place:
-        now, calibration = self._house.clock.now(), self._house.calibration
+        now, calibration = self._crew.clock.now(), self._crew.calibration
         likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
         return Place(
             position=one.position,

@@ -11,55 +11,55 @@ from modules.domain.people import UserId
 from modules.domain.queue import QueueStatus
 from modules.domain.records import AuditEntry
 from modules.domain.servers import ServerFacts
+from modules.queue_manager.crew import DRAINED_PREFIX, PAUSED_KEY, Crew
 from modules.queue_manager.engine import Engine
-from modules.queue_manager.house import DRAINED_PREFIX, PAUSED_KEY, House
 
 
 class Operations:
     """Implements `StudioAdmin` over an engine."""
 
-    def __init__(self, house: House, engine: Engine) -> None:
-        self._house = house
+    def __init__(self, crew: Crew, engine: Engine) -> None:
+        self._crew = crew
         self._engine = engine
 
     async def status(self) -> QueueStatus:
         """Servers, queue, fairness."""
-        waiting = await self._house.jobs.jobs(states={JobState.QUEUED}, limit=100_000, newest_first=False)
-        running = await self._house.jobs.jobs(states=IN_FLIGHT_STATES, limit=10_000)
-        snapshot = await self._house.jobs.snapshot()
-        now = self._house.clock.now()
+        waiting = await self._crew.jobs.jobs(states={JobState.QUEUED}, limit=100_000, newest_first=False)
+        running = await self._crew.jobs.jobs(states=IN_FLIGHT_STATES, limit=10_000)
+        snapshot = await self._crew.jobs.snapshot()
+        now = self._crew.clock.now()
         levels = [account.vt for account in snapshot.accounts.values()]
         return QueueStatus(
             servers=tuple(worker.status() for worker in self._engine.workers.values()),
             waiting=len(waiting),
             running=len(running),
             longest_wait_s=max(((now - job.accepted_at).total_seconds() for job in waiting), default=0.0),
-            is_paused=self._house.switches.is_paused,
+            is_paused=self._crew.switches.is_paused,
             fairness_spread_s=max(levels) - min(levels) if levels else 0.0,
         )
 
     async def pause(self, actor: UserId) -> None:
         """Claim nothing more; what runs goes on. Survives restarts."""
-        await self._house.control.set(PAUSED_KEY, "1")
+        await self._crew.control.set(PAUSED_KEY, "1")
         await self._done(actor, "queue_paused")
-        self._house.events.publish(QueuePaused(is_paused=True))
+        self._crew.events.publish(QueuePaused(is_paused=True))
 
     async def resume(self, actor: UserId) -> None:
         """Go on."""
-        await self._house.control.set(PAUSED_KEY, None)
+        await self._crew.control.set(PAUSED_KEY, None)
         await self._done(actor, "queue_resumed")
-        self._house.events.publish(QueuePaused(is_paused=False))
+        self._crew.events.publish(QueuePaused(is_paused=False))
 
     async def drain(self, server: ServerName, actor: UserId) -> None:
         """Give this server nothing more."""
         self._known(server)
-        await self._house.control.set(DRAINED_PREFIX + server, "1")
+        await self._crew.control.set(DRAINED_PREFIX + server, "1")
         await self._done(actor, "server_drained", server)
 
     async def enable(self, server: ServerName, actor: UserId) -> None:
         """Let it work again."""
         self._known(server)
-        await self._house.control.set(DRAINED_PREFIX + server, None)
+        await self._crew.control.set(DRAINED_PREFIX + server, None)
         await self._done(actor, "server_enabled", server)
 
     async def cancel_for(self, job_id: JobId, actor: UserId) -> Job:
@@ -70,20 +70,20 @@ class Operations:
 
     async def requeue(self, job_id: JobId, actor: UserId) -> Job:
         """Put a running job back at its place; a prompt in which nobody is left is stopped."""
-        job = await self._house.jobs.job(job_id)
+        job = await self._crew.jobs.job(job_id)
         if job is None:
             raise FulletError(ErrorCode.JOB_UNKNOWN)
         attempts = [
             attempt
             for worker in self._engine.workers
-            for attempt in await self._house.jobs.unfinished_attempts(worker)
+            for attempt in await self._crew.jobs.unfinished_attempts(worker)
             if any(one.id == job_id for one in attempt.jobs)
         ]
         if job.state not in IN_FLIGHT_STATES or not attempts:
             raise FulletError(ErrorCode.JOB_OVER)
-        await self._house.jobs.requeue(attempts[-1].id, [job_id], ErrorCode.INTERRUPTED, counts=False)
+        await self._crew.jobs.requeue(attempts[-1].id, [job_id], ErrorCode.INTERRUPTED, counts=False)
         await self._done(actor, "job_requeued", str(job_id))
-        return await self._house.jobs.job(job_id) or job
+        return await self._crew.jobs.job(job_id) or job
 
     async def refresh(self, actor: UserId) -> Sequence[ServerFacts]:
         """Ask every server again what it has; servers that are away are left out."""
@@ -101,6 +101,6 @@ class Operations:
             raise FulletError(ErrorCode.CHOICE_UNKNOWN, field="server", value=server)
 
     async def _done(self, actor: UserId, act: str, subject: str = "") -> None:
-        await self._house.control.audit(AuditEntry(at=self._house.clock.now(), actor_id=actor, act=act, subject=subject))
-        await self._house.switches.refresh()
+        await self._crew.control.audit(AuditEntry(at=self._crew.clock.now(), actor_id=actor, act=act, subject=subject))
+        await self._crew.switches.refresh()
         self._engine.changed()

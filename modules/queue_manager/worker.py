@@ -14,8 +14,8 @@ from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
 from modules.queue_manager.attempt_run import AttemptRun, RunOutcome, RunTools
+from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.health import Breaker, BreakerState, LearnedCaps
-from modules.queue_manager.house import House, as_waiting
 from modules.queue_manager.scheduler import ServerView, pick
 from modules.queue_manager.verdicts import Again
 
@@ -40,9 +40,9 @@ class LeaseLostError(Exception):
 class Worker:
     """Keeps one server busy until cancelled; only bugs leave `run`."""
 
-    def __init__(self, server: ImageServer, house: House) -> None:
+    def __init__(self, server: ImageServer, crew: Crew) -> None:
         self.server = server
-        self._house = house
+        self._crew = crew
         self._log = log.bind(server=server.name)
         self._breaker = Breaker()
         self._caps = LearnedCaps()
@@ -52,17 +52,17 @@ class Worker:
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._state = "starting"
-        self._since = house.clock.now()
+        self._since = crew.clock.now()
         self._last_error: str | None = None
         self._pictures: list[float] = []
-        house.colleagues[server.name] = self
+        crew.colleagues[server.name] = self
 
     # --- what others see --------------------------------------------------------------------------------------------
 
     @property
     def is_up(self) -> bool:
         """Takes work, as far as the server is concerned."""
-        return self._state == "healthy" and not self._house.switches.is_drained(self.server.name)
+        return self._state == "healthy" and not self._crew.switches.is_drained(self.server.name)
 
     def can_run(self, work: WorkClass) -> bool:
         """Whether the server has what this work needs."""
@@ -85,7 +85,7 @@ class Worker:
         """The server for an operator."""
         facts = self.server.facts
         ids = [tuple(job.id for job in run.attempt.jobs) for run in self._runs]
-        is_drained = self._house.switches.is_drained(self.server.name)
+        is_drained = self._crew.switches.is_drained(self.server.name)
         return ServerStatus(
             name=self.server.name,
             state="drained" if is_drained and self._state == "healthy" else self._state,
@@ -131,40 +131,40 @@ class Worker:
         self._wake.set()
 
     async def _own(self) -> None:
-        while not await self._take_lease(steal=self._house.is_alone):
+        while not await self._take_lease(steal=self._crew.is_alone):
             await self._pause(LEASE_RENEWAL_S)
 
     async def _take_lease(self, *, steal: bool = False) -> bool:
         try:
-            return await self._house.jobs.take_lease(self.server.name, self._house.boot_id, LEASE_LIFE, steal=steal)
+            return await self._crew.jobs.take_lease(self.server.name, self._crew.boot_id, LEASE_LIFE, steal=steal)
         except FulletError as error:
             if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
                 raise
             return False
 
     async def _keep_lease(self) -> None:
-        held_until = self._house.clock.monotonic() + LEASE_LIFE.total_seconds()
+        held_until = self._crew.clock.monotonic() + LEASE_LIFE.total_seconds()
         while True:
             await asyncio.sleep(LEASE_RENEWAL_S)
             if await self._take_lease():
-                held_until = self._house.clock.monotonic() + LEASE_LIFE.total_seconds()
-            elif self._house.clock.monotonic() >= held_until - LEASE_RENEWAL_S:
+                held_until = self._crew.clock.monotonic() + LEASE_LIFE.total_seconds()
+            elif self._crew.clock.monotonic() >= held_until - LEASE_RENEWAL_S:
                 raise LeaseLostError
 
     async def _work(self) -> None:
         while not self._is_stopping:
             if await self._until_healthy():
                 await self._serve()
-        await self._house.jobs.release_lease(self.server.name, self._house.boot_id)
+        await self._crew.jobs.release_lease(self.server.name, self._crew.boot_id)
 
     # --- health -----------------------------------------------------------------------------------------------------
 
     async def _until_healthy(self) -> bool:
         """Probe with growing pauses; while the server is away, others may take over its jobs. False: we stop instead."""
-        away_since = self._house.clock.monotonic()
+        away_since = self._crew.clock.monotonic()
         is_rehomed = False
         if self._breaker.state is BreakerState.OPEN:
-            await self._pause(self._breaker.probe_in_s(self._house.rng))
+            await self._pause(self._breaker.probe_in_s(self._crew.rng))
         while not self._is_stopping:
             try:
                 facts = await self.server.refresh()
@@ -173,9 +173,9 @@ class Worker:
             else:
                 self._note_back(facts.version)
                 return True
-            if not is_rehomed and self._house.clock.monotonic() - away_since >= REHOME_AFTER_S:
+            if not is_rehomed and self._crew.clock.monotonic() - away_since >= REHOME_AFTER_S:
                 is_rehomed = await self._rehome()
-            await self._pause(self._breaker.probe_in_s(self._house.rng))
+            await self._pause(self._breaker.probe_in_s(self._crew.rng))
         return False
 
     def _note_away(self, code: ErrorCode) -> None:
@@ -183,11 +183,11 @@ class Worker:
         self._loaded = None
         if self._state == "away":
             return
-        self._breaker.failed(self._house.clock.monotonic(), at_once=True)
+        self._breaker.failed(self._crew.clock.monotonic(), at_once=True)
         self._become("away")
         self._log.warning("server_lost", error=code.value)
-        self._house.events.publish(ServerLost(server=self.server.name, reason=code.value))
-        self._house.events.publish(QueueChanged())
+        self._crew.events.publish(ServerLost(server=self.server.name, reason=code.value))
+        self._crew.events.publish(QueueChanged())
 
     def _note_back(self, version: str) -> None:
         was_away = self._state == "away"
@@ -196,25 +196,25 @@ class Worker:
         self._log.info("server_ready", version=version)
         if was_away:
             self._last_error = None
-            self._house.events.publish(ServerBack(server=self.server.name))
-        self._house.events.publish(QueueChanged())
+            self._crew.events.publish(ServerBack(server=self.server.name))
+        self._crew.events.publish(QueueChanged())
 
     def _become(self, state: str) -> None:
-        self._state, self._since = state, self._house.clock.now()
+        self._state, self._since = state, self._crew.clock.now()
 
     async def _rehome(self) -> bool:
         """Give the jobs of this lost server to those that can run them; the attempt stays open and is cleaned up later."""
         moved = 0
-        for attempt in await self._house.jobs.unfinished_attempts(self.server.name):
+        for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
             jobs = [job for job in attempt.jobs if job.state in IN_FLIGHT_STATES]
             for job in jobs:
-                if self._house.runs_elsewhere(self.server.name, job):
+                if self._crew.runs_elsewhere(self.server.name, job):
                     moved += len(
-                        await self._house.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
+                        await self._crew.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
                     )
         if moved:
             self._log.warning("jobs_rehomed", jobs=moved)
-            self._house.events.publish(QueueChanged())
+            self._crew.events.publish(QueueChanged())
         return moved > 0
 
     # --- serving ----------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             await self._recover(tasks)
             while self._breaker.state is not BreakerState.OPEN and not self._is_stopping:
-                await self._house.switches.refresh()
+                await self._crew.switches.refresh()
                 await self._drop_cancelled()
                 attempt = await self._claim() if self._may_take() else None
                 if attempt is not None:
@@ -238,7 +238,7 @@ class Worker:
     async def _recover(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs.clear()
-        for attempt in await self._house.jobs.unfinished_attempts(self.server.name):
+        for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
             self._begin(attempt, tasks, is_found=True)
 
     def _begin(self, attempt: Attempt, tasks: asyncio.TaskGroup, *, is_found: bool = False) -> None:
@@ -246,15 +246,15 @@ class Worker:
         rows = len(attempt.slots)
         loaded = self.view().loaded
         is_loading = loaded != first.heavy_key
-        expected_s = self._house.rates.batch_s(self.server.name, first, rows)
+        expected_s = self._crew.rates.batch_s(self.server.name, first, rows)
         if is_loading:
-            expected_s += self._house.rates.switch_s(self.server.name, first.heavy_key)
+            expected_s += self._crew.rates.switch_s(self.server.name, first.heavy_key)
         tools = RunTools(
-            jobs=self._house.jobs,
-            events=self._house.events,
-            clock=self._house.clock,
-            timeout_s=self._house.timeout_s,
-            runs_elsewhere=lambda job: self._house.runs_elsewhere(self.server.name, job),
+            jobs=self._crew.jobs,
+            events=self._crew.events,
+            clock=self._crew.clock,
+            timeout_s=self._crew.timeout_s,
+            runs_elsewhere=lambda job: self._crew.runs_elsewhere(self.server.name, job),
         )
         run = AttemptRun(attempt, self.server, tools, is_loading=is_loading, expected_s=expected_s)
         self._runs.append(run)
@@ -270,7 +270,7 @@ class Worker:
             self._runs.remove(run)
             self._wake.set()
         self._note(run, outcome)
-        self._house.events.publish(QueueChanged())
+        self._crew.events.publish(QueueChanged())
 
     def _note(self, run: AttemptRun, outcome: RunOutcome) -> None:
         """What this run says about the server."""
@@ -298,8 +298,8 @@ class Worker:
         worked_s = run.report.worked_s if run.report else None
         if worked_s is None:
             return
-        self._pictures.extend(self._house.clock.monotonic() for _ in run.attempt.slots)
-        self._house.rates.learn(
+        self._pictures.extend(self._crew.clock.monotonic() for _ in run.attempt.slots)
+        self._crew.rates.learn(
             self.server.name,
             job=as_waiting(run.attempt.jobs[0]),
             rows=len(run.attempt.slots),
@@ -309,14 +309,14 @@ class Worker:
         )
 
     def _pictures_per_minute(self) -> float:
-        since = self._house.clock.monotonic() - 60.0
+        since = self._crew.clock.monotonic() - 60.0
         self._pictures = [at for at in self._pictures if at > since]
         return float(len(self._pictures))
 
     # --- taking work ------------------------------------------------------------------------------------------------
 
     def _may_take(self) -> bool:
-        if self._house.switches.is_paused or self._house.switches.is_drained(self.server.name):
+        if self._crew.switches.is_paused or self._crew.switches.is_drained(self.server.name):
             return False
         if not self._runs:
             return True
@@ -325,12 +325,12 @@ class Worker:
 
     def _lead_in_s(self) -> float:
         """Seconds until the next batch should be posted behind the running one."""
-        return self._remaining_s(self._runs[0]) - max(MIN_LEAD_S, self._house.rates.lead_s(self.server.name))
+        return self._remaining_s(self._runs[0]) - max(MIN_LEAD_S, self._crew.rates.lead_s(self.server.name))
 
     def _remaining_s(self, run: AttemptRun) -> float:
         if run.started_monotonic is None:
             return run.expected_s
-        return max(0.0, run.started_monotonic + run.expected_s - self._house.clock.monotonic())
+        return max(0.0, run.started_monotonic + run.expected_s - self._crew.clock.monotonic())
 
     def _next_look_s(self) -> float:
         if len(self._runs) == 1 and self._runs[0].is_started:
@@ -338,26 +338,26 @@ class Worker:
         return POLL_S
 
     async def _claim(self) -> Attempt | None:
-        classes = await self._house.waiting_classes()
+        classes = await self._crew.waiting_classes()
         keys = [key for key, work in classes.items() if self.can_run(work)]
         if not keys:
             return None
-        return await self._house.jobs.claim(self.server.name, self._house.boot_id, keys, self._decide)
+        return await self._crew.jobs.claim(self.server.name, self._crew.boot_id, keys, self._decide)
 
     def _decide(self, snapshot: QueueSnapshot) -> Pick | None:
         allowed = tuple(job for job in snapshot.jobs if job.id not in self._refused)
         return pick(
             replace(snapshot, jobs=allowed),
             self.view(),
-            self._house.others(self.server.name),
-            self._house.rates,
-            self._house.policy,
+            self._crew.others(self.server.name),
+            self._crew.rates,
+            self._crew.policy,
         )
 
     async def _drop_cancelled(self) -> None:
         """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""
         for run in tuple(self._runs):
-            attempt = await self._house.jobs.attempt(run.attempt.id)
+            attempt = await self._crew.jobs.attempt(run.attempt.id)
             if attempt is None:
                 continue
             left = [job for job in attempt.jobs if job.state in IN_FLIGHT_STATES]

@@ -63,7 +63,7 @@ class Switches:
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
+class Crew:
     """Shared by the engine and its workers; made by the engine."""
 
     jobs: JobStore
