@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -30,9 +30,10 @@ class Sampling:
     file: str  #: of the weights
     steps: int
     rows: int
+    rows_a_pass: int  #: fewer than `rows` when the pack was told to go in groups
     megapixels: float
     evaluations: int  #: model calls per row and step: 2 with a cfg other than 1
-    preview: Picture | None  #: row 0, the only one ComfyUI previews
+    shown: tuple[Picture, ...]  #: what previews show in turn: row 0 on the stock server, every slot with our pack
     merged: bool
 
 
@@ -44,6 +45,7 @@ class Saving:
     prefixes: tuple[str, ...]
     to: Literal["output", "temp", "websocket"]
     with_graph: bool = True  #: put the whole graph into the files, as SaveImage does
+    labels: tuple[Mapping[str, object], ...] = ()  #: what each picture's entry in the output says besides its file
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,6 @@ class Call:
     def number(self, name: str, default: float = 0.0) -> float:
         value = self.inputs.get(name, default)
         return float(value) if isinstance(value, int | float | str) else default
-
-    def numbered(self, prefix: str, kind: type[T]) -> Sequence[T]:
-        """`prefix_1`, `prefix_2` ... as far as they go without a gap."""
-        found: list[T] = []
-        while f"{prefix}_{len(found) + 1}" in self.inputs:
-            found.append(self.value(f"{prefix}_{len(found) + 1}", kind))
-        return found
 
 
 Evaluator = Callable[[Call], Result]

@@ -7,32 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
-from PIL import Image
-
+from modules.sandbox.comfy_server.bench import Bench, CachedNode
 from modules.sandbox.comfy_server.call import Call, NodeFailedError, Result, Sampling, Saving
-from modules.sandbox.comfy_server.drawing import unfinished
-from modules.sandbox.comfy_server.faults import Fault, FaultKind, Faults, Moment
+from modules.sandbox.comfy_server.faults import Fault, FaultKind, Moment
 from modules.sandbox.comfy_server.graph import Order, as_link, class_of, inputs_of, shuffled, signatures, texts_of
-from modules.sandbox.comfy_server.hub import Hub
 from modules.sandbox.comfy_server.journal import PromptLife
 from modules.sandbox.comfy_server.models import COSTS, shared_part
-from modules.sandbox.comfy_server.objects import Catalogue
 from modules.sandbox.comfy_server.pack import PACK, encode_batch_of_another_pack
-from modules.sandbox.comfy_server.pictures import sketch
+from modules.sandbox.comfy_server.previews import Previews
 from modules.sandbox.comfy_server.prompt_queue import Done, Entry, timestamp_ms
-from modules.sandbox.comfy_server.settings import PREVIEW_METHODS, SandboxSettings
+from modules.sandbox.comfy_server.saving import picture_as_png, write_pictures
+from modules.sandbox.comfy_server.settings import PREVIEW_METHODS
 from modules.sandbox.comfy_server.stock import STOCK
-from modules.sandbox.comfy_server.storage import OutsideFolderError, Storage, StoredImage, png_bytes
+from modules.sandbox.comfy_server.stock_pictures import PICTURES
+from modules.sandbox.comfy_server.storage import OutsideFolderError
 from modules.sandbox.comfy_server.values import Picture, Weights
 
-JPEG_QUALITY = 90
 #: What ComfyUI appends to the message of an out-of-memory error.
 OOM_TIPS = (
     "This error means you ran out of memory on your GPU.\n\n"
@@ -40,33 +35,14 @@ OOM_TIPS = (
 )
 
 
+EVALUATORS = {**STOCK, **PICTURES, **PACK}
+
 #: Moving weights from memory to the card, as a part of reading them from disk.
 TO_CARD_SHARE = 0.2
 
 
 class InterruptedRunError(Exception):
     """Somebody asked this prompt to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedNode:
-    outputs: tuple[object, ...]
-    ui: Mapping[str, object] | None
-
-
-@dataclass(slots=True)
-class Bench:
-    """What outlives a prompt in one life of a server: the node cache, and where things are."""
-
-    settings: SandboxSettings
-    catalogue: Catalogue
-    storage: Storage
-    hub: Hub
-    faults: Faults
-    crash: Callable[[float | None], None]
-    cache: dict[str, CachedNode] = field(default_factory=dict)
-    resident: set[str] = field(default_factory=set)  #: weights on the card
-    temp_tag: str = field(default_factory=lambda: "".join(secrets.choice("abcdefghijklmnopqrstupvxyz") for _ in range(5)))
 
 
 @dataclass(slots=True)
@@ -173,7 +149,7 @@ class Run:
         call = Call(node_id, class_type, inputs, self.bench.storage)
         if class_type == "CLIPTextEncodeBatch" and self.bench.catalogue.pack == "wrong":
             return encode_batch_of_another_pack(call)
-        return (STOCK.get(class_type) or PACK[class_type])(call)
+        return EVALUATORS[class_type](call)
 
     def _value(self, node_id: str, slot: int) -> object:
         return self.bench.cache[self._signatures[node_id]].outputs[slot]
@@ -200,21 +176,31 @@ class Run:
         self._count(sampling)
         await self._bring_to_card(sampling)
         step_s = self._step_seconds(sampling)
-        preview = (
-            await asyncio.to_thread(sketch, sampling.preview) if sampling.preview is not None and self._wants_previews else None
-        )
+        previews = Previews(sampling.shown, self.prompt_id) if self._wants_previews else None
         for step in range(1, sampling.steps + 1):
             await self._strike_in_step(node_id, step, sampling.rows)
-            slow = self.bench.faults.peek(FaultKind.SLOW, self._moment(node=class_of(self.graph, node_id)))
-            await self._spend(step_s * (slow.seconds(10.0) if slow is not None else 1.0))
+            await self._spend(step_s * self._slowness(node_id))
             self._set_progress(node_id, step, sampling.steps, "running")
-            self._tell(
-                "progress", {"value": step, "max": sampling.steps, "prompt_id": self.prompt_id, "node": node_id}, broadcast=True
-            )
-            if preview is not None:
-                await self._send_preview(node_id, preview, step / sampling.steps)
+            frame = await asyncio.to_thread(previews.jpeg, step, sampling.steps) if previews is not None else None
+            self._tell_step(node_id, step, sampling.steps, frame)
             await asyncio.sleep(0)
             self._stop_if_asked(node_id)
+
+    def _tell_step(self, node_id: str, step: int, steps: int, frame: bytes | None) -> None:
+        """`progress` and the preview. A frame with metadata comes before `progress`, one without comes after it."""
+        if frame is not None:
+            self._send_frame(node_id, frame, "image/jpeg", with_metadata=True)
+        self._tell("progress", {"value": step, "max": steps, "prompt_id": self.prompt_id, "node": node_id}, broadcast=True)
+        if frame is not None:
+            self._send_frame(node_id, frame, "image/jpeg", with_metadata=False)
+
+    def _send_frame(self, node_id: str, image: bytes, mime: str, *, with_metadata: bool) -> None:
+        metadata = _identity(node_id, self.prompt_id)
+        self.bench.hub.send_preview(image, mime, metadata, self.client_id, with_metadata=with_metadata)
+
+    def _slowness(self, node_id: str) -> float:
+        fault = self.bench.faults.peek(FaultKind.SLOW, self._moment(node=class_of(self.graph, node_id)))
+        return fault.number("factor", 10.0) if fault is not None else 1.0
 
     async def _bring_to_card(self, sampling: Sampling) -> None:
         """After `/free` or an out-of-memory error the weights have to come back from memory, cached loaders or not."""
@@ -229,7 +215,9 @@ class Run:
         alone = COSTS[sampling.family].step_s_per_mp * sampling.megapixels * sampling.evaluations
         given = self.bench.settings.shared_part
         shared = given if given is not None else shared_part(sampling.family, sampling.megapixels)
-        return alone * (shared + (1 - shared) * sampling.rows)
+        whole, rest = divmod(sampling.rows, max(sampling.rows_a_pass, 1))
+        groups = [sampling.rows_a_pass] * whole + [rest] * (rest > 0)
+        return sum(alone * (shared + (1 - shared) * rows) for rows in groups)
 
     def _count(self, sampling: Sampling) -> None:
         self.life.passes += 1
@@ -247,67 +235,37 @@ class Run:
         method = asked if asked in PREVIEW_METHODS else self.bench.settings.preview_method
         return method != "none"
 
-    async def _send_preview(self, node_id: str, picture: Image.Image, part_done: float) -> None:
-        def jpeg() -> bytes:
-            buffer = BytesIO()
-            unfinished(picture, part_done, f"{self.prompt_id}{part_done}").save(buffer, "JPEG", quality=JPEG_QUALITY)
-            return buffer.getvalue()
-
-        metadata = {**_identity(node_id, self.prompt_id), "node_id": node_id}
-        self.bench.hub.send_preview(await asyncio.to_thread(jpeg), "image/jpeg", metadata, self.client_id)
-
     async def _save(self, node_id: str, saving: Saving) -> Mapping[str, object] | None:
         if saving.to == "websocket":
             await self._send_pictures(node_id, saving.pictures)
             return None
+        chunks: dict[str, object] = {}
+        if saving.with_graph:
+            chunks = {"prompt": self.graph, **(self.entry[3].get("extra_pnginfo") or {})}
         try:
-            stored = await asyncio.to_thread(self._write, saving)
+            stored = await asyncio.to_thread(write_pictures, saving, chunks, self.bench, self._moment())
         except OutsideFolderError as problem:
             raise NodeFailedError(str(problem), "Exception") from problem
         except OSError as problem:
             raise NodeFailedError(f"{problem}\n", type(problem).__name__) from problem
         self.life.images += [image.as_json() for image in stored]
-        return {"images": [image.as_json() for image in stored]}
-
-    def _write(self, saving: Saving) -> list[StoredImage]:
-        chunks: dict[str, object] = {}
-        if saving.with_graph:
-            chunks = {"prompt": self.graph, **(self.entry[3].get("extra_pnginfo") or {})}
-        images = [picture.render() for picture in saving.pictures]
-        if self._strike(FaultKind.WRONG_SIZE):
-            images = [image.resize((max(1, image.width // 2), max(1, image.height // 2))) for image in images]
-        if self._strike(FaultKind.FEWER_IMAGES):
-            images = images[:-1]
-        stored: list[StoredImage] = []
-        for prefix in dict.fromkeys(saving.prefixes):
-            group = [image for image, wanted in zip(images, saving.prefixes, strict=False) if wanted == prefix]
-            tagged = f"{prefix}_{self.bench.temp_tag}" if prefix == "ComfyUI_temp" else prefix
-            stored += self.bench.storage.save(group, tagged, saving.to, chunks) if group else []
-        for image in stored:
-            path = self.bench.storage.path_of(image)
-            if self._strike(FaultKind.TRUNCATE_OUTPUT):
-                content = path.read_bytes()
-                path.write_bytes(content[: len(content) // 2])
-            if self._strike(FaultKind.MISSING_OUTPUT):
-                path.unlink()
-        return stored
+        labels = saving.labels or ({},) * len(stored)
+        return {"images": [image.as_json() | dict(label) for image, label in zip(stored, labels, strict=False)]}
 
     async def _send_pictures(self, node_id: str, pictures: tuple[Picture, ...]) -> None:
+        """SaveImageWebsocket: PNG frames in the place of previews, nothing on the disk."""
         for index, picture in enumerate(pictures):
-            content = await asyncio.to_thread(_png_of, picture)
+            content = await asyncio.to_thread(picture_as_png, picture)
             self._set_progress(node_id, index, len(pictures), "running")
-            self.bench.hub.send_preview(content, "image/png", {**_identity(node_id, self.prompt_id)}, self.client_id)
-            self._tell(
-                "progress", {"value": index, "max": len(pictures), "prompt_id": self.prompt_id, "node": node_id}, broadcast=True
-            )
+            for with_metadata in (True, False):
+                self._send_frame(node_id, content, "image/png", with_metadata=with_metadata)
+            data = {"value": index, "max": len(pictures), "prompt_id": self.prompt_id, "node": node_id}
+            self._tell("progress", data, broadcast=True)
 
     # --- faults and stopping ---------------------------------------------------------------------------------------------
 
     def _moment(self, *, node: str | None = None, rows: int | None = None, step: int | None = None) -> Moment:
         return Moment(texts=texts_of(self.graph), prompt_id=self.prompt_id, node=node, rows=rows, step=step)
-
-    def _strike(self, kind: FaultKind) -> Fault | None:
-        return self.bench.faults.strike([kind], self._moment())
 
     def _strike_before(self, class_type: str) -> None:
         """A node error that names no node strikes the first sampler, where real ones mostly happen."""
@@ -412,10 +370,6 @@ class Run:
         kept = set(self._signatures.values())
         for signature in [signature for signature in self.bench.cache if signature not in kept]:
             del self.bench.cache[signature]
-
-
-def _png_of(picture: Picture) -> bytes:
-    return png_bytes(picture.render(), {})
 
 
 def _identity(node_id: str, prompt_id: str | None = None) -> dict[str, object]:

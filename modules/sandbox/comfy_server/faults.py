@@ -58,7 +58,7 @@ class Match:
 
 @dataclass(slots=True)
 class Fault:
-    number: int
+    id: int
     kind: FaultKind
     left: int | None
     match: Match
@@ -66,7 +66,10 @@ class Fault:
     struck: int = 0
 
     def seconds(self, default: float) -> float:
-        value = self.details.get("seconds", default)
+        return self.number("seconds", default)
+
+    def number(self, name: str, default: float) -> float:
+        value = self.details.get(name, default)
         return float(value) if isinstance(value, int | float) else default
 
     def integer(self, name: str, default: int) -> int:
@@ -78,7 +81,7 @@ class Fault:
         return value if isinstance(value, str) else default
 
     def as_json(self) -> dict[str, object]:
-        return {"number": self.number, "kind": self.kind.value, "left": self.left, "struck": self.struck, **self.details}
+        return {"id": self.id, "kind": self.kind.value, "left": self.left, "struck": self.struck, **self.details}
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,14 @@ class Hub:
         for client in self._addressed(to):
             client.post(text)
 
-    def send_preview(self, image: bytes, mime: str, metadata: Mapping[str, object], to: str | None) -> None:
+    def send_preview(
+        self, image: bytes, mime: str, metadata: Mapping[str, object], to: str | None, *, with_metadata: bool
+    ) -> None:
+        """To those who asked for metadata, or to those who did not: the two get their frames at different moments."""
+        frame = preview_frame(image, mime, metadata, with_metadata=with_metadata)
         for client in self._addressed(to):
-            client.post(preview_frame(image, mime, metadata, with_metadata=client.wants_metadata))
+            if client.wants_metadata is with_metadata:
+                client.post(frame)
 
     def _addressed(self, to: str | None) -> list[Client]:
         if to is None:

@@ -99,7 +99,7 @@ DEFAULT_MODELS: ModelFiles = {
     "diffusion_models": ["z_image_turbo_bf16.safetensors"],
     "unet_gguf": ["flux-2-klein-4b-Q4_K_M.gguf", "flux1-kontext-dev-Q4_K_S.gguf", "flux1-schnell-Q4_K_S.gguf"],
     "text_encoders": ["clip_l.safetensors", "qwen_3_4b.safetensors", "t5xxl_fp8_e4m3fn.safetensors"],
-    "clip_gguf": ["Qwen3-4B-Q4_K_M.gguf", "qwen3-4b-Q4_K_M.gguf", "t5-v1_1-xxl-encoder-Q4_K_M.gguf"],
+    "clip_gguf": ["Qwen3-4B-Q4_K_M.gguf", "t5-v1_1-xxl-encoder-Q4_K_M.gguf"],
     "vae": ["ae.safetensors", "flux2-vae.safetensors", "sdxl_vae.safetensors"],
     "loras": [
         "detail_tweaker_xl.safetensors",
@@ -107,7 +107,7 @@ DEFAULT_MODELS: ModelFiles = {
         "pixel_art_xl.safetensors",
         "z_image_film_grain.safetensors",
     ],
-    "upscale_models": ["4x-UltraSharp.pth", "RealESRGAN_x2plus.pth"],
+    "upscale_models": ["4x-UltraSharp.pth", "RealESRGAN_x2plus.pth", "RealESRGAN_x4plus.pth"],
     "controlnet": ["controlnet-union-sdxl-1.0.safetensors"],
     "embeddings": ["easynegative"],
 }

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modules.sandbox.comfy_server.models import BUILT_IN_VAES, SAMPLERS, SCHEDULERS, ModelFiles
+from modules.sandbox.comfy_server.sampling import REFUSED_SAMPLER
+from modules.sandbox.comfy_server.slots import MAX_SLOTS, PACK_VERSION, PROTOCOL
 
-PackState = Literal["none", "encode", "full", "wrong"]
-PACK_STATES: tuple[PackState, ...] = ("none", "encode", "full", "wrong")
-
-#: The protocol our node pack speaks; clients find it as the only option of the `protocol` input.
-PACK_PROTOCOL = 1
-MAX_SLOTS = 16
+#: none; encoder without the batch samplers; everything; a protocol we do not speak; somebody else's node of that name.
+PackState = Literal["none", "encode", "full", "newer", "wrong"]
+PACK_STATES: tuple[PackState, ...] = ("none", "encode", "full", "newer", "wrong")
 
 Description = dict[str, Any]  # one class of /object_info: JSON as the server sends it
 InputSpec = list[Any]  # ["INT", {...}] or [["a", "b"], {...}]
@@ -210,72 +209,94 @@ def _community_nodes() -> list[Description]:
 
 # --- our node pack -----------------------------------------------------------------------------------------------------
 
-_PACK_MODULE = "custom_nodes.comfy_custom_nodes"
-_PACK_CATEGORY = "FuLLet"
-_PACK_ABOUT = f"FuLLet node pack (stand-in), protocol {PACK_PROTOCOL}"
 
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """Our pack's classes, as comfy_custom_nodes/PROTOCOL.md lists them, for one protocol number."""
 
-def _pack_node(name: str, required: Mapping[str, InputSpec], output: Sequence[str], **rest: Any) -> Description:
-    optional = {**(rest.pop("optional", None) or {}), "protocol": one_of([PACK_PROTOCOL], default=PACK_PROTOCOL)}
-    return node(name, _PACK_MODULE, _PACK_CATEGORY, required, output, optional=optional, description=_PACK_ABOUT, **rest)
+    protocol: int = PROTOCOL
 
+    def _node(self, name: str, required: Mapping[str, InputSpec], output: Sequence[str], title: str, **rest: Any) -> Description:
+        about = f"FuLLet merge pack {PACK_VERSION}, protocol {self.protocol}. (stand-in)"
+        return node(
+            name, "custom_nodes.comfy_custom_nodes", "FuLLet/merge", required, output, description=about, title=title, **rest
+        )
 
-def _slots(prefix: str, kind: str) -> dict[str, InputSpec]:
-    return {f"{prefix}_{index}": link(kind) for index in range(1, MAX_SLOTS + 1)}
+    def _numbered(self, name: str, socket: str, kind: str, output: str, title: str) -> Description:
+        """`socket_0` required, the others optional."""
+        rest = {f"{socket}_{index}": link(kind) for index in range(1, MAX_SLOTS)}
+        return self._node(name, {f"{socket}_0": link(kind)}, [output], title, optional=rest)
 
+    @property
+    def _choice(self) -> InputSpec:
+        return one_of([self.protocol], default=self.protocol)
 
-def _encode_nodes() -> list[Description]:
-    return [
-        _pack_node(
-            "CLIPTextEncodeBatch",
-            {"clip": link("CLIP"), "prompts": text("[]")},
-            ["MERGE_COND"],
-            optional={"guidance": text("null", multiline=False), "cache": ["BOOLEAN", {"default": True}]},
-        ),
-        _pack_node("MergeConditioning", {}, ["MERGE_COND"], optional=_slots("cond", "CONDITIONING")),
-        _pack_node("MergeSelect", {"conditioning": link("MERGE_COND"), "index": integer(0, 0, MAX_SLOTS - 1)}, ["CONDITIONING"]),
-    ]
+    def encode_nodes(self) -> list[Description]:
+        """Everything but the two nodes that sample several slots in one pass."""
+        seeds = text("[1, 2]", multiline=False)
+        return [
+            self._node(
+                "CLIPTextEncodeBatch",
+                {"clip": link("CLIP"), "prompts": text('["a fox in the snow", "a lighthouse at night"]')},
+                ["MERGE_COND"],
+                "CLIP Text Encode (FuLLet batch)",
+                optional={
+                    "guidance": text("", multiline=False),
+                    "cache": ["BOOLEAN", {"default": True}],
+                    "protocol": self._choice,
+                },
+            ),
+            self._numbered("FuLLetMergeConditioning", "cond", "CONDITIONING", "MERGE_COND", "Merge Conditionings (FuLLet)"),
+            self._node(
+                "FuLLetMergeSelect",
+                {"conds": link("MERGE_COND"), "index": integer(0, 0, MAX_SLOTS - 1)},
+                ["CONDITIONING"],
+                "Select Slot (FuLLet)",
+            ),
+            self._node("FuLLetMergeNoise", {"seeds": seeds}, ["NOISE"], "Merge Noise (FuLLet)"),
+            self._node("FuLLetMergeSampler", {"sampler": link("SAMPLER"), "seeds": seeds}, ["SAMPLER"], "Merge Sampler (FuLLet)"),
+            self._numbered("FuLLetMergeLatents", "latent", "LATENT", "LATENT", "Merge Latents (FuLLet)"),
+            self._node(
+                "FuLLetMergeSaveImage",
+                {
+                    "images": link("IMAGE"),
+                    "slots": text('[{"id": "a", "prefix": "fullet/a"}, {"id": "b", "prefix": "fullet/b"}]'),
+                    "type": one_of(["output", "temp"], default="output"),
+                },
+                [],
+                "Save Slots (FuLLet)",
+                is_output=True,
+            ),
+        ]
 
-
-def _batch_nodes() -> list[Description]:
-    return [
-        _pack_node(
-            "MergeGuider",
-            {
-                "model": link("MODEL"),
-                "positive": link("MERGE_COND"),
-                "cfg": text("1.0", multiline=False),
-                "max_rows": integer(0, 0, 64),
-            },
-            ["GUIDER"],
-            optional={"negative": link("MERGE_COND")},
-        ),
-        _pack_node("MergeNoise", {"seeds": text("[0]", multiline=False)}, ["NOISE"]),
-        _pack_node("MergeSampler", {"sampler": link("SAMPLER"), "seeds": text("[0]", multiline=False)}, ["SAMPLER"]),
-        _pack_node(
-            "MergeKSampler",
-            {
-                "model": link("MODEL"),
-                "positive": link("MERGE_COND"),
-                "negative": link("MERGE_COND"),
-                "latent_image": link("LATENT"),
-                "seeds": text("[0]", multiline=False),
-                "cfg": text("1.0", multiline=False),
-                "steps": _SAMPLING["steps"],
-                "sampler_name": _SAMPLING["sampler_name"],
-                "scheduler": _SAMPLING["scheduler"],
-                "denoise": _DENOISE,
-            },
-            ["LATENT"],
-        ),
-        _pack_node("MergeLatents", {}, ["LATENT"], optional=_slots("latent", "LATENT")),
-        _pack_node(
-            "MergeSaveImage",
-            {"images": link("IMAGE"), "slots": text("[]"), "type": one_of(["output", "temp"])},
-            [],
-            is_output=True,
-        ),
-    ]
+    def batch_nodes(self) -> list[Description]:
+        rest = {"negative": link("MERGE_COND"), "max_rows": integer(0, 0, MAX_SLOTS), "protocol": self._choice}
+        return [
+            self._node(
+                "FuLLetMergeGuider",
+                {"model": link("MODEL"), "positive": link("MERGE_COND"), "cfg": text("1.0", multiline=False)},
+                ["GUIDER"],
+                "Merge Guider (FuLLet)",
+                optional=rest,
+            ),
+            self._node(
+                "FuLLetMergeKSampler",
+                {
+                    "model": link("MODEL"),
+                    "positive": link("MERGE_COND"),
+                    "latent_image": link("LATENT"),
+                    "seeds": text("[1, 2]", multiline=False),
+                    "cfg": text("8.0", multiline=False),
+                    "steps": integer(20, 1, 10_000),
+                    "sampler_name": one_of("$mergeable_samplers"),
+                    "scheduler": one_of("$schedulers"),
+                    "denoise": _DENOISE,
+                },
+                ["LATENT"],
+                "Merge KSampler (FuLLet)",
+                optional=rest,
+            ),
+        ]
 
 
 def _wrong_nodes() -> list[Description]:
@@ -294,8 +315,9 @@ def _wrong_nodes() -> list[Description]:
 
 _PACKS: Mapping[PackState, Callable[[], list[Description]]] = {
     "none": list,
-    "encode": _encode_nodes,
-    "full": lambda: [*_encode_nodes(), *_batch_nodes()],
+    "encode": lambda: _Pack().encode_nodes(),
+    "full": lambda: [*_Pack().encode_nodes(), *_Pack().batch_nodes()],
+    "newer": lambda: [*_Pack(PROTOCOL + 1).encode_nodes(), *_Pack(PROTOCOL + 1).batch_nodes()],
     "wrong": _wrong_nodes,
 }
 
@@ -351,6 +373,8 @@ class Catalogue:
         match name:
             case "samplers":
                 return list(SAMPLERS)
+            case "mergeable_samplers":
+                return [sampler for sampler in SAMPLERS if sampler != REFUSED_SAMPLER]
             case "schedulers":
                 return list(SCHEDULERS)
             case "inputs":

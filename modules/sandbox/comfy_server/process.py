@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules.sandbox.comfy_server.executor import Bench, Run
+from modules.sandbox.comfy_server.bench import Bench
+from modules.sandbox.comfy_server.executor import Run
 from modules.sandbox.comfy_server.faults import FaultKind, Faults, Moment
 from modules.sandbox.comfy_server.hub import Hub
 from modules.sandbox.comfy_server.journal import Journal

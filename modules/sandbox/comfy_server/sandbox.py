@@ -53,7 +53,6 @@ class ComfySandbox:
         self._storage = Storage(Path(data if data is not None else self._own_folder.name))  # type: ignore[union-attr]  # one of the two is set
         self._process: Process | None = None
         self._runner: web.AppRunner | None = None
-        self._worker: asyncio.Task[None] | None = None
         self._lives: asyncio.Task[None] | None = None
         self._crash: asyncio.Event = asyncio.Event()
         self._down_s: float | None = None
@@ -139,11 +138,13 @@ class ComfySandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lives is not None:
-            self._lives.cancel()
-            await asyncio.gather(self._lives, return_exceptions=True)
+        assert self._lives is not None
+        self._lives.cancel()
+        await asyncio.wait([self._lives])
         if self._own_folder is not None:
             await asyncio.to_thread(self._own_folder.cleanup)
+        if not self._lives.cancelled():
+            self._lives.result()  # a mistake in the stand-in must not hide behind a test that fails for another reason
 
     async def run_for_ever(self) -> None:
         """Until cancelled, or until a crash that has no return."""
@@ -151,18 +152,23 @@ class ComfySandbox:
         await self._lives
 
     async def _live(self) -> None:
-        """One life after the other on the same port."""
+        """One life after the other on the same port. A mistake in the stand-in itself ends it loudly."""
         while True:
-            await self._begin()
+            worker = await self._begin()
+            crashed = asyncio.create_task(self._crash.wait())
             try:
-                await self._crash.wait()
+                await asyncio.wait([worker, crashed], return_when=asyncio.FIRST_COMPLETED)
+                if worker.done():
+                    worker.result()  # raises a mistake; a dead worker thread is not one: HTTP stays until the crash
+                    await crashed
             finally:
-                await self._end()
+                crashed.cancel()
+                await self._end(worker)
             if self._down_s is None:
                 return
             await asyncio.sleep(self._down_s)
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> asyncio.Task[None]:
         await asyncio.to_thread(self._storage.prepare)
         self._crash.clear()
         self._process = Process(self.settings, self._storage, self.faults, self.journal, self.crash_soon)
@@ -174,18 +180,17 @@ class ComfySandbox:
         listener = _listener(self._host, self._port)
         self._port = listener.getsockname()[1]
         await web.SockSite(self._runner, listener).start()
-        self._worker = asyncio.create_task(self._process.work(), name=f"comfy-worker-{self.name}")
         self.journal.boots.append(time.time())
         self._is_up.set()
+        return asyncio.create_task(self._process.work(), name=f"comfy-worker-{self.name}")
 
-    async def _end(self) -> None:
+    async def _end(self, worker: asyncio.Task[None]) -> None:
         """No farewell to anybody: connections are cut, the run is dropped where it stands."""
         self._is_up.clear()
         assert self._process is not None
         assert self._runner is not None
-        assert self._worker is not None
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
         for site in tuple(self._runner.sites):
             await site.stop()
         self._process.hub.drop_all()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from modules.sandbox.comfy_server.call import Call, Evaluator, NodeFailedError, Result, Saving
+from modules.sandbox.comfy_server.call import Call, Evaluator, NodeFailedError, Result
 from modules.sandbox.comfy_server.models import COSTS, family_of, upscale_factor, vae_channels
-from modules.sandbox.comfy_server.pictures import Loaded, Scaled, fitted
+from modules.sandbox.comfy_server.pictures import Scaled, fitted
 from modules.sandbox.comfy_server.sampling import guided_sampling
 from modules.sandbox.comfy_server.values import (
     Conditioning,
@@ -32,14 +28,8 @@ from modules.sandbox.comfy_server.values import (
 
 #: Latents are one eighth of the picture: sizes are rounded down in silence (250 gives 248).
 LATENT_GRID_PX = 8
-UPSCALE_S_PER_MP = 0.25  #: per megapixel that comes out, at speed 1
 #: How a family's loading time is shared between its files.
 UNET_SHARE, CLIP_SHARE, VAE_SHARE = 0.70, 0.25, 0.05
-#: The sizes FluxKontextImageScale chooses from (width, height), all near one megapixel.
-KONTEXT_SIZES = (
-    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104), (1024, 1024),
-    (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720), (1504, 688), (1568, 672),
-)  # fmt: skip
 
 
 def on_grid(pixels: int) -> int:
@@ -170,11 +160,13 @@ def vae_encode(call: Call) -> Result:
     width, height = on_grid(pictures[0].width), on_grid(pictures[0].height)
     mask = call.optional("mask", Mask)
     rows = tuple(fitted(picture, width, height) for picture in pictures)
-    return Result((Latent(width, height, rows, coder.channels, mask),), seconds=0.2 * width * height / 1e6)
+    return Result(
+        (Latent(width, height, rows, coder.channels, (mask,) if mask is not None else ()),), seconds=0.2 * width * height / 1e6
+    )
 
 
 def noise_mask(call: Call) -> Result:
-    return Result((replace(call.value("samples", Latent), mask=call.value("mask", Mask)),))
+    return Result((replace(call.value("samples", Latent), masks=(call.value("mask", Mask),)),))
 
 
 def vae_decode(call: Call) -> Result:
@@ -200,13 +192,24 @@ def latent_from_batch(call: Call) -> Result:
     return Result((replace(latent, rows=latent.rows[start : start + call.integer("length", 1)]),))
 
 
+def given_or_kept(width: int, height: int, wanted_width: int, wanted_height: int) -> tuple[int, int]:
+    """A zero keeps the proportions; both zero keep the size."""
+    if wanted_width == 0 and wanted_height == 0:
+        return width, height
+    if wanted_width == 0:
+        return max(1, round(width * wanted_height / height)), wanted_height
+    if wanted_height == 0:
+        return wanted_width, max(1, round(height * wanted_width / width))
+    return wanted_width, wanted_height
+
+
 def latent_upscale(call: Call) -> Result:
     latent = call.value("samples", Latent)
     if "scale_by" in call.inputs:
         factor = call.number("scale_by", 1.5)
         width, height = on_grid(round(latent.width * factor)), on_grid(round(latent.height * factor))
     else:
-        width, height = _given_or_kept(latent.width, latent.height, call.integer("width"), call.integer("height"))
+        width, height = given_or_kept(latent.width, latent.height, call.integer("width"), call.integer("height"))
     rows = tuple(Scaled(row, width, height) if row is not None else None for row in latent.rows)
     return Result((replace(latent, width=width, height=height, rows=rows),))
 
@@ -268,111 +271,8 @@ def sampler_custom_advanced(call: Call) -> Result:
     return Result((latent, latent), sampling=sampling)
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------------
-
-
-def _open(path: Path) -> Loaded:
-    try:
-        return Loaded.read(path)
-    except UnidentifiedImageError:
-        raise NodeFailedError(f"cannot identify image file '{path}'\n", "PIL.UnidentifiedImageError") from None
-    except (OSError, Image.DecompressionBombError) as problem:
-        raise NodeFailedError(f"{problem}\n", type(problem).__name__) from problem
-
-
-def load_image(call: Call) -> Result:
-    name = call.text("image")
-    path = call.storage.find(name)
-    if path is None:
-        raise NodeFailedError(f"[Errno 2] No such file or directory: '{name}'\n", "FileNotFoundError")
-    picture = _open(path)
-    if call.class_type == "LoadImageMask":
-        return Result((Mask(picture, call.text("channel")),))
-    return Result((Images((picture,)), Mask(picture, "alpha")))
-
-
-def _given_or_kept(width: int, height: int, wanted_width: int, wanted_height: int) -> tuple[int, int]:
-    """A zero keeps the proportions; both zero keep the size."""
-    if wanted_width == 0 and wanted_height == 0:
-        return width, height
-    if wanted_width == 0:
-        return max(1, round(width * wanted_height / height)), wanted_height
-    if wanted_height == 0:
-        return wanted_width, max(1, round(height * wanted_width / width))
-    return wanted_width, wanted_height
-
-
-def _all_scaled(images: Images, width: int, height: int, *, cropped: bool = False) -> Result:
-    return Result((Images(tuple(Scaled(picture, width, height, cropped=cropped) for picture in images.pictures)),))
-
-
-def scale_image(call: Call) -> Result:
-    images = call.value("image", Images)
-    first = images.pictures[0]
-    width, height = _given_or_kept(first.width, first.height, call.integer("width"), call.integer("height"))
-    return _all_scaled(images, width, height, cropped=call.text("crop") == "center")
-
-
-def scale_by(call: Call) -> Result:
-    images, factor = call.value("image", Images), call.number("scale_by", 1.0)
-    return _all_scaled(images, round(images.pictures[0].width * factor), round(images.pictures[0].height * factor))
-
-
-def scale_to_pixels(call: Call) -> Result:
-    images = call.value("image", Images)
-    first, grid = images.pictures[0], max(call.integer("resolution_steps", 1), 1)
-    factor = math.sqrt(call.number("megapixels", 1.0) * 1024 * 1024 / (first.width * first.height))
-    width, height = (max(round(side * factor / grid), 1) * grid for side in (first.width, first.height))
-    return _all_scaled(images, width, height)
-
-
-def kontext_scale(call: Call) -> Result:
-    images = call.value("image", Images)
-    ratio = images.pictures[0].width / images.pictures[0].height
-    width, height = min(KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1]))
-    return _all_scaled(images, width, height, cropped=True)
-
-
-def image_size(call: Call) -> Result:
-    images = call.value("image", Images)
-    return Result((images.pictures[0].width, images.pictures[0].height, len(images.pictures)))
-
-
-def upscale_with_model(call: Call) -> Result:
-    images, model = call.value("image", Images), call.value("upscale_model", UpscaleModel)
-    first = images.pictures[0]
-    width, height = first.width * model.factor, first.height * model.factor
-    seconds = UPSCALE_S_PER_MP * len(images.pictures) * width * height / 1e6
-    return replace(_all_scaled(images, width, height), seconds=seconds)
-
-
-def image_batch(call: Call) -> Result:
-    """The second picture is rescaled to the first in silence, as the real node does."""
-    first, second = call.value("image1", Images).pictures, call.value("image2", Images).pictures
-    same = tuple(fitted(picture, first[0].width, first[0].height) for picture in second)
-    return Result((Images((*first, *same)),))
-
-
 def primitive(call: Call) -> Result:
     return Result((call.inputs.get("value"),))
-
-
-# --- outputs -----------------------------------------------------------------------------------------------------------
-
-
-def save_image(call: Call) -> Result:
-    pictures = call.value("images", Images).pictures
-    saving = Saving(pictures, (call.text("filename_prefix", "ComfyUI"),) * len(pictures), "output")
-    return Result((Images(pictures),), saving=saving)
-
-
-def preview_image(call: Call) -> Result:
-    pictures = call.value("images", Images).pictures
-    return Result((Images(pictures),), saving=Saving(pictures, ("ComfyUI_temp",) * len(pictures), "temp"))
-
-
-def save_on_websocket(call: Call) -> Result:
-    return Result(saving=Saving(call.value("images", Images).pictures, (), "websocket", with_graph=False))
 
 
 STOCK: Mapping[str, Evaluator] = {
@@ -423,18 +323,6 @@ STOCK: Mapping[str, Evaluator] = {
     "BasicGuider": basic_guider,
     "CFGGuider": cfg_guider,
     "SamplerCustomAdvanced": sampler_custom_advanced,
-    "LoadImage": load_image,
-    "LoadImageMask": load_image,
-    "ImageScale": scale_image,
-    "ImageScaleBy": scale_by,
-    "ImageScaleToTotalPixels": scale_to_pixels,
-    "FluxKontextImageScale": kontext_scale,
-    "GetImageSize": image_size,
-    "ImageUpscaleWithModel": upscale_with_model,
-    "ImageBatch": image_batch,
     "PrimitiveInt": primitive,
     "PrimitiveString": primitive,
-    "SaveImage": save_image,
-    "PreviewImage": preview_image,
-    "SaveImageWebsocket": save_on_websocket,
 }

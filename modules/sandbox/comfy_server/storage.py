@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -70,11 +70,9 @@ class Storage:
             return None
         return path if path.is_file() else None
 
-    def save(self, images: Sequence[Image.Image], prefix: str, place: str, chunks: Mapping[str, object]) -> list[StoredImage]:
-        """Write PNG files under the next free numbers. Raises `OutsideFolderError` (with the text ComfyUI has) or `OSError`."""
-        width, height = images[0].size if images else (0, 0)
-        filled = fill_prefix(prefix, width, height)
-        subfolder, stem = _split_prefix(filled)
+    def save(self, image: Image.Image, prefix: str, place: str, chunks: Mapping[str, object]) -> StoredImage:
+        """Write a PNG under the next free number. Raises `OutsideFolderError` (with ComfyUI's text) or `OSError`."""
+        subfolder, stem = _split_prefix(fill_prefix(prefix, *image.size))
         base = (self.root / place).resolve()
         folder = (base / subfolder).resolve()
         if not folder.is_relative_to(base):
@@ -83,13 +81,9 @@ class Storage:
                 f" full_output_folder: {folder}\n         output_dir: {base}\n         commonpath: {folder.parent}"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        number = _next_number(folder, stem)
-        stored = []
-        for offset, image in enumerate(images):
-            name = f"{stem}_{number + offset:05}_.png"
-            (folder / name).write_bytes(png_bytes(image, chunks))
-            stored.append(StoredImage(name, subfolder, place))
-        return stored
+        name = f"{stem}_{_next_number(folder, stem):05}_.png"
+        (folder / name).write_bytes(png_bytes(image, chunks))
+        return StoredImage(name, subfolder, place)
 
     def path_of(self, image: StoredImage) -> Path:
         return self.folder(image.type, image.subfolder) / image.filename

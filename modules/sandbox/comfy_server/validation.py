@@ -11,7 +11,7 @@ from typing import Any
 
 from modules.sandbox.comfy_server.graph import Graph, as_link, class_of
 from modules.sandbox.comfy_server.objects import Catalogue, InputSpec, NodeClass
-from modules.sandbox.comfy_server.pack import validate_pack_inputs
+from modules.sandbox.comfy_server.slots import refused_inputs
 from modules.sandbox.comfy_server.storage import Storage
 
 Reason = dict[str, Any]  # one entry of node_errors[id].errors: JSON as the server sends it
@@ -205,7 +205,7 @@ class _Validation:
         """What a class checks itself: LoadImage its file, our pack its JSON."""
         if kind in ("LoadImage", "LoadImageMask") and self.storage.find(str(inputs.get("image"))) is None:
             return [_custom("image", f"Invalid image file: {inputs.get('image')}")]
-        return [_custom(name, problem) for name, problem in validate_pack_inputs(kind, inputs)]
+        return [_custom(name, problem) for name, problem in refused_inputs(kind, inputs)]
 
 
 def _custom(name: str, problem: str) -> Reason:

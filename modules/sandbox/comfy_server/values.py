@@ -103,7 +103,12 @@ class Latent:
     height: int
     rows: tuple[Picture | None, ...]
     channels: int | None = None  #: None: an empty latent, which fits every model
-    mask: Mask | None = None
+    masks: tuple[Mask | None, ...] = ()  #: one for all rows, one for each, or none
+
+    def row_mask(self, index: int) -> Mask | None:
+        if not self.masks:
+            return None
+        return self.masks[index] if len(self.masks) > 1 else self.masks[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """A NOISE: one seed for the whole batch (`RandomNoise`), or one stream per slot (`MergeNoise`)."""
+    """A NOISE: one seed for the whole batch (`RandomNoise`), or one per slot (our pack)."""
 
     seeds: tuple[int, ...]
     per_slot: bool = False
@@ -135,10 +140,10 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class SamplerChoice:
-    """A SAMPLER; `per_slot` when `MergeSampler` gave every slot its own noise stream."""
+    """A SAMPLER; `seeds` when the pack gave every slot its own stream of noise."""
 
     name: str
-    per_slot: bool = False
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +164,9 @@ class GuiderSlot:
 
 @dataclass(frozen=True, slots=True)
 class Guider:
-    """A GUIDER: one slot for all rows (stock), or one per row (`MergeGuider`)."""
+    """A GUIDER: one slot for all rows (stock), or one per row (our pack)."""
 
     weights: Weights
     slots: tuple[GuiderSlot, ...]
     merged: bool = False
+    max_rows: int = 0  #: most rows in one pass of the model; 0: all
