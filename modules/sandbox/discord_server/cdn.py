@@ -1,0 +1,39 @@
+"""The CDN: stored files under their addresses, and the demo page at the root."""
+
+import mimetypes
+from pathlib import Path
+
+from aiohttp import web
+
+from modules.sandbox.discord_server.files import FileStore
+
+PAGE = Path(__file__).resolve().parents[1] / "page"
+
+
+def add_cdn_routes(app: web.Application, files: FileStore) -> None:
+    """Register `/cdn/<folder>/<owner>/<attachment>/<name>`."""
+
+    async def serve(request: web.Request) -> web.Response:
+        attachment_id = int(request.match_info["attachment"])
+        data = files.contents.get(attachment_id)
+        if data is None:
+            return web.Response(status=404, text="This content is no longer available.")
+        kind = files.attachments[attachment_id].content_type
+        return web.Response(body=data, content_type=kind, headers={"Cache-Control": "private, max-age=86400"})
+
+    app.router.add_get(r"/cdn/{folder}/{owner:\d+}/{attachment:\d+}/{name}", serve)
+
+
+def add_page_routes(app: web.Application, folder: Path = PAGE) -> None:
+    """Serve the page's files at `/`; only files that lie in the folder."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        name = request.match_info["path"] or "index.html"
+        place = (folder / name).resolve()
+        if not place.is_relative_to(folder) or not place.is_file():
+            return web.Response(status=404, text="Not here.")
+        kind = mimetypes.guess_type(place.name)[0] or "application/octet-stream"
+        headers = {"Cache-Control": "no-cache", "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind}
+        return web.FileResponse(place, headers=headers)
+
+    app.router.add_get("/{path:.*}", serve)

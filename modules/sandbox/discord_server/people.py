@@ -1,0 +1,119 @@
+"""The people's event sockets: each hears only what that person may see."""
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from modules.sandbox.discord_server.gateway import Line
+from modules.sandbox.discord_server.permissions import IN_DM, NOTHING, Permission, permissions_in
+from modules.sandbox.discord_server.shapes import channel_json
+from modules.sandbox.discord_server.wire import Json, encode
+from modules.sandbox.discord_server.world import Channel, Message, MessageFlag, World
+
+
+def permissions_of(world: World, user_id: int, channel: Channel) -> Permission:
+    """What somebody may do in a channel of any kind; nothing where they are not a member."""
+    guild = world.guild_of(channel)
+    if guild is None:
+        return IN_DM if user_id in channel.recipient_ids or user_id == world.bot.id else NOTHING
+    member = guild.members.get(user_id)
+    return NOTHING if member is None else permissions_in(guild, member, channel, world.clock.now())
+
+
+def may_see(world: World, user_id: int, message: Message) -> bool:
+    """Whether a message exists for somebody."""
+    if message.has(MessageFlag.EPHEMERAL) and (message.ephemeral_to != user_id or message.is_dismissed):
+        return False
+    return Permission.VIEW_CHANNEL in permissions_of(world, user_id, world.channel(message.channel_id))
+
+
+class Listener:
+    """One open events socket of one person."""
+
+    def __init__(self, user_id: int, line: Line) -> None:
+        self.user_id = user_id
+        self.line = line
+        self.visible: set[int] = set()  #: channels this socket was told of
+
+    def tell(self, event: str, data: object) -> None:
+        """Send one event."""
+        self.line.send(encode({"t": event, "d": data}))
+
+
+class People:
+    """All events sockets."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._listeners: set[Listener] = set()
+
+    async def serve(self, request: web.Request, user_id: int, *, greeting: Iterable[tuple[str, Json]]) -> web.StreamResponse:
+        """The `/person/events` endpoint."""
+        socket = web.WebSocketResponse(max_msg_size=1 << 16, heartbeat=20)
+        await socket.prepare(request)
+        listener = Listener(user_id, Line(socket, request.transport, codec=None))
+        listener.visible = self.visible_to(user_id)
+        self._listeners.add(listener)
+        for event, data in greeting:
+            listener.tell(event, data)
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(listener.line.write())
+                async for _ in socket:
+                    pass  # people speak over HTTP
+                writer.cancel()
+        finally:
+            self._listeners.discard(listener)
+        return socket
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        for listener in list(self._listeners):
+            listener.line.hang_up(1001)
+
+    def visible_to(self, user_id: int) -> set[int]:
+        """The guild channels a person may view."""
+        return {
+            channel.id
+            for guild in self._world.guilds.values()
+            for channel in guild.channels.values()
+            if Permission.VIEW_CHANNEL in permissions_of(self._world, user_id, channel)
+        }
+
+    def tell(self, user_id: int, event: str, data: object) -> None:
+        """Send an event to every socket of one person."""
+        for listener in list(self._listeners):
+            if listener.user_id == user_id:
+                listener.tell(event, data)
+
+    def tell_all(self, event: str, data: object) -> None:
+        """Send an event to everybody."""
+        for listener in list(self._listeners):
+            listener.tell(event, data)
+
+    def tell_about(self, message: Message, event: str, data: object) -> None:
+        """Send an event to those who may see a message."""
+        for listener in list(self._listeners):
+            if may_see(self._world, listener.user_id, message):
+                listener.tell(event, data)
+
+    def tell_viewers(self, channel: Channel, event: str, data: object, *, except_for: int | None = None) -> None:
+        """Send an event to those who may view a channel."""
+        for listener in list(self._listeners):
+            if listener.user_id == except_for:
+                continue
+            if Permission.VIEW_CHANNEL in permissions_of(self._world, listener.user_id, channel):
+                listener.tell(event, data)
+
+    def refresh_channels(self, changed: Channel | None = None) -> None:
+        """Tell everybody which channels appeared, went or changed for them since they were last told."""
+        for listener in list(self._listeners):
+            now = self.visible_to(listener.user_id)
+            for channel_id in listener.visible - now:
+                listener.tell("CHANNEL_DELETE", {"id": str(channel_id)})
+            for channel_id in sorted(now - listener.visible):
+                listener.tell("CHANNEL_CREATE", channel_json(self._world, self._world.channel(channel_id)))
+            if changed is not None and changed.id in now & listener.visible:
+                listener.tell("CHANNEL_UPDATE", channel_json(self._world, changed))
+            listener.visible = now

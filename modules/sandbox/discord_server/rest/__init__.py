@@ -1,0 +1,1 @@
+"""The bot's face: Discord's REST API v10."""

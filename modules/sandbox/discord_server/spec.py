@@ -1,0 +1,203 @@
+"""Checks requests and replies against Discord's official OpenAPI description.
+
+The description is Discord's (`discord/discord-api-spec`) and is not part of this repository: its place is given by argument, by
+`DISCORD_OPENAPI`, or it lies beside the repository in `../shared/discord/`. Without it the check is off and says so.
+
+Two rules of that repository's README shape what follows: its unions are plain unions (we choose the branch by `type`, which also
+makes the check quick and its messages readable), and numbers in requests may come as text.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from modules.sandbox.discord_server.wire import Json
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BESIDE_REPOSITORY = REPOSITORY.parent / "shared" / "discord" / "openapi.json"
+#: Mistakes reported of one request or reply; the rest adds nothing.
+MOST_MESSAGES = 5
+
+
+class _Validator(Protocol):
+    def iter_errors(self, instance: object) -> Iterator[Any]: ...
+
+
+class Spec:
+    """Discord's description, compiled route by route when a route is first seen."""
+
+    def __init__(self, document: Json | None) -> None:
+        self._document = document
+        self._paths = _compile_paths(document) if document else []
+        self._validators: dict[tuple[str, str, str], _Validator | None] = {}
+
+    @classmethod
+    def find(cls, path: Path | str | None = None) -> "Spec":
+        """The description from `path`, `DISCORD_OPENAPI`, or beside the repository; off when there is none.
+
+        Raises `FileNotFoundError` for a path that was named and does not exist.
+        """
+        named = path or os.environ.get("DISCORD_OPENAPI")
+        place = Path(named) if named else BESIDE_REPOSITORY
+        if not named and not place.exists():
+            return cls(None)
+        return cls(json.loads(place.read_bytes()))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a description to check against."""
+        return self._document is not None
+
+    def check(self, method: str, path: str, body: bytes | None, status: int, reply: bytes | None) -> Iterator[tuple[str, str]]:
+        """What is wrong with one exchange, as `(kind, message)` with kind `request` or `reply`.
+
+        A request that Discord refused (4xx) may well be malformed and is not reported again here.
+        """
+        if self._document is None or status == 0:
+            return
+        template = self._template(path)
+        if template is None:
+            yield "request", "Discord has no such route"
+            return
+        if method.lower() not in self._document["paths"][template]:
+            yield "request", f"Discord has no {method} here"
+            return
+        if body is not None and status < 400:
+            yield from self._problems("request", method, template, "request", body)
+        if status < 500 and reply:
+            yield from self._problems("reply", method, template, str(status), reply)
+
+    def _template(self, path: str) -> str | None:
+        return next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)
+
+    def _problems(self, kind: str, method: str, template: str, what: str, data: bytes) -> Iterator[tuple[str, str]]:
+        key = (method, template, what)
+        if key not in self._validators:
+            self._validators[key] = self._compile(method, template, what)
+        validator = self._validators[key]
+        if validator is None:
+            if what != "request":
+                yield kind, f"Discord never answers {what} here"
+            return
+        for _, error in zip(range(MOST_MESSAGES), validator.iter_errors(json.loads(data)), strict=False):
+            place = "/".join(str(step) for step in error.absolute_path)
+            yield kind, f"{place or '(root)'}: {error.message[:300]}"
+
+    def _compile(self, method: str, template: str, what: str) -> _Validator | None:
+        assert self._document is not None
+        operation = self._document["paths"][template][method.lower()]
+        if what == "request":
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = content.get("application/json", content.get("multipart/form-data", {})).get("schema")
+            return _validator(self._document, schema, lenient=True) if schema else None
+        schema = _reply_schema(self._document, operation["responses"], what)
+        return _validator(self._document, schema, lenient=False) if schema else None
+
+
+def _reply_schema(document: Json, responses: Json, status: str) -> Json | None:
+    found = responses.get(status) or responses.get(f"{status[0]}XX")
+    if found is None:
+        return None
+    if reference := found.get("$ref"):
+        found = document["components"]["responses"][reference.rsplit("/", 1)[1]]
+    schema: Json | None = found.get("content", {}).get("application/json", {}).get("schema")
+    return schema
+
+
+def _compile_paths(document: Json) -> list[tuple[re.Pattern[str], str]]:
+    """Paths as patterns, the most literal first, so that `/users/@me` wins over `/users/{user_id}`."""
+    ordered = sorted(document["paths"], key=lambda template: template.count("{"))
+    return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", template)), template) for template in ordered]
+
+
+def _validator(document: Json, schema: Json, *, lenient: bool) -> _Validator:
+    # Imported here: the stand-in itself needs only aiohttp; jsonschema comes with the development tools.
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    checker = Draft202012Validator.TYPE_CHECKER
+    if lenient:
+        checker = checker.redefine("integer", _is_integer_or_text_of_one).redefine("string", _is_text_or_snowflake)
+    kind = extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]  # jsonschema's stubs
+    rooted = _narrowed(schema, document) | {"components": _narrowed_components(document)}
+    validator: _Validator = kind(rooted, format_checker=_formats(FormatChecker(formats=())))
+    return validator
+
+
+def _formats(checker: Any) -> Any:
+    """The formats that matter, without the extra packages jsonschema would want for them."""
+
+    @checker.checks("date-time", raises=ValueError)  # type: ignore[untyped-decorator]  # as above
+    def is_moment(value: object) -> bool:
+        return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+    @checker.checks("uri")  # type: ignore[untyped-decorator]  # as above
+    def is_address(value: object) -> bool:
+        return not isinstance(value, str) or re.match(r"[a-z][a-z0-9+.-]*:\S", value, re.IGNORECASE) is not None
+
+    return checker
+
+
+def _is_integer_or_text_of_one(_: object, value: object) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"-?\d+", value) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text_or_snowflake(_: object, value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+_narrowed_cache: dict[int, Json] = {}
+
+
+def _narrowed_components(document: Json) -> Json:
+    known = _narrowed_cache.get(id(document))
+    if known is None:
+        known = _narrowed_cache[id(document)] = _narrowed(document["components"], document)
+    return known
+
+
+def _narrowed(node: Any, document: Json) -> Any:
+    """The schema with its unions of typed objects turned into "if the type is X, then it must be an X"."""
+    if isinstance(node, list):
+        return [_narrowed(item, document) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    result = {name: _narrowed(value, document) for name, value in node.items()}
+    branches = node.get("oneOf") or node.get("anyOf")
+    if isinstance(branches, list) and (typed := _by_type(branches, document)):
+        for union in ("oneOf", "anyOf"):
+            result.pop(union, None)
+        allowed = sorted({value for values, _ in typed for value in values})
+        result["allOf"] = [
+            *result.get("allOf", []),
+            {"type": "object", "required": ["type"], "properties": {"type": {"enum": allowed}}},
+            *(
+                {"if": {"properties": {"type": {"enum": values}}}, "then": _narrowed(branch, document)}
+                for values, branch in typed
+            ),
+        ]
+    elif "oneOf" in result:  # overlapping branches are fine: plain unions
+        result["anyOf"] = result.pop("oneOf")
+    return result
+
+
+def _by_type(branches: list[Json], document: Json) -> list[tuple[list[int], Json]] | None:
+    """Each branch with the values of its `type`; `None` when a branch has no such mark or two share one."""
+    typed = []
+    seen: set[int] = set()
+    for branch in branches:
+        target = branch
+        if reference := branch.get("$ref"):
+            target = document["components"]["schemas"][reference.rsplit("/", 1)[1]]
+        values = target.get("properties", {}).get("type", {}).get("enum")
+        if not values or seen & set(values):
+            return None
+        seen |= set(values)
+        typed.append((values, branch))
+    return typed
