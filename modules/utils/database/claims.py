@@ -19,9 +19,6 @@ from modules.utils.database.tables import account, attempt, attempt_job, fairnes
 from modules.utils.database.types import AnyRow
 from modules.utils.database.wakeups import Topic, tell
 
-#: In flight at so many server deaths, a job is a poison suspect and shares no attempt. Source: docs/architecture.md, "Faults".
-POISON_DEATHS = 2
-
 _WAITING = job.c.state == JobState.QUEUED
 _SEEN = (
     job.c.id,
@@ -33,7 +30,7 @@ _SEEN = (
     job.c.picture_count,
     job.c.is_mergeable,
     job.c.skips,
-    job.c.server_deaths,
+    job.c.runs_alone,
 )
 
 
@@ -88,7 +85,7 @@ def _waiting_job(row: AnyRow) -> WaitingJob:
         rows=row.picture_count,
         is_mergeable=row.is_mergeable,
         skips=row.skips,
-        runs_alone=row.server_deaths >= POISON_DEATHS,
+        runs_alone=row.runs_alone,
     )
 
 

@@ -96,6 +96,7 @@ def job_of(row: AnyRow) -> Job:
         parent_id=_job_id(row.parent_id),
         failed_attempts=row.failed_attempts,
         server_deaths=row.server_deaths,
+        runs_alone=row.runs_alone,
         accepted_at=row.accepted_at,
         started_at=row.started_at,
         generated_at=row.generated_at,

@@ -104,9 +104,12 @@ class SqlJobStore:
         *,
         counts: bool = True,
         server_died: bool = False,
+        alone: bool = False,
     ) -> Sequence[JobId]:
         """Back to QUEUED at their old place, refunded; those that really moved."""
-        return await self._engine.exclusive(settling.requeue, attempt_id, job_ids, reason, counts=counts, server_died=server_died)
+        return await self._engine.exclusive(
+            settling.requeue, attempt_id, job_ids, reason, counts=counts, server_died=server_died, alone=alone
+        )
 
     async def end_attempt(self, attempt_id: AttemptId, report: RunReport | None, form: str = "") -> None:
         """Close the attempt's row. Raises ValueError while one of its jobs is in flight."""
@@ -120,9 +123,9 @@ class SqlJobStore:
         """Open attempts of this server, oldest first."""
         return await self._engine.read(lookups.read_unfinished_attempts, server, except_boot)
 
-    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta) -> bool:
+    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
         """Own this server until `life` from now, or renew it; False while another boot's lease lives."""
-        return await self._engine.exclusive(leases.take_lease, server, boot_id, life, self._clock.now())
+        return await self._engine.exclusive(leases.take_lease, server, boot_id, life, self._clock.now(), steal=steal)
 
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
         """Give it up, if it is ours."""

@@ -11,10 +11,12 @@ from modules.utils.database.steps import upsert
 from modules.utils.database.tables import lease
 
 
-def take_lease(connection: Connection, server: ServerName, boot_id: BootId, life: timedelta, now: datetime) -> bool:
+def take_lease(
+    connection: Connection, server: ServerName, boot_id: BootId, life: timedelta, now: datetime, *, steal: bool = False
+) -> bool:
     """See `JobStore.take_lease`; runs exclusively."""
     held = connection.execute(select(lease).where(lease.c.server == server)).one_or_none()
-    if held is not None and held.boot_id != boot_id and held.expires_at > now:
+    if held is not None and held.boot_id != boot_id and held.expires_at > now and not steal:
         return False
     upsert(connection, lease, {"server": server}, {"boot_id": boot_id, "expires_at": now + life})
     return True

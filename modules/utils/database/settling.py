@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Picture
@@ -124,6 +124,7 @@ def requeue(
     *,
     counts: bool,
     server_died: bool,
+    alone: bool,
 ) -> Sequence[JobId]:
     """See `JobStore.requeue`; runs exclusively."""
     moved: list[JobId] = []
@@ -138,6 +139,7 @@ def requeue(
             shared_by=1,
             failed_attempts=job.c.failed_attempts + int(counts),
             server_deaths=job.c.server_deaths + int(server_died),
+            runs_alone=true() if alone else job.c.runs_alone,
         )
         if back is None:
             continue

@@ -76,6 +76,7 @@ job = Table(
     Column("skips", Integer, nullable=False, server_default="0"),
     Column("failed_attempts", Integer, nullable=False, server_default="0"),
     Column("server_deaths", Integer, nullable=False, server_default="0"),
+    Column("runs_alone", Boolean, nullable=False, server_default=false()),
     Column("error_code", String(64)),
     Column("error_params", Json),
     Column("accepted_at", UtcDateTime, nullable=False),

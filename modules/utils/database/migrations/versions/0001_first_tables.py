@@ -106,6 +106,7 @@ def upgrade() -> None:
         sa.Column("skips", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failed_attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("server_deaths", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("runs_alone", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_params", sa.Text(), nullable=True),
         sa.Column("accepted_at", _INSTANT, nullable=False),
@@ -154,9 +155,9 @@ def upgrade() -> None:
         sa.Column("size", sa.String(), nullable=True),
         sa.Column("picture_count", sa.Integer(), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=True),
-        sa.Column("is_quiet", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.Column("is_spoiler", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.Column("is_banned", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("is_quiet", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_spoiler", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_banned", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_person")),
     )
     op.create_table(
