@@ -43,6 +43,8 @@ class LoraPlace(StrEnum):
 
 def _read_size(value: object) -> object:
     """`"1024x768"` as people write it."""
+    if isinstance(value, Dimensions):
+        return value
     if isinstance(value, str) and (size := Dimensions.parse(value)):
         return size
     raise ValueError("a size is written like 1024x768")

@@ -15,10 +15,12 @@ from modules.ai.workflows.graph import Graph, Link, Node, to_api, upstream
 from modules.ai.workflows.keys import SAVE_CLASS
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
 from modules.ai.workflows.roles import is_sampler, literal_target
-from modules.ai.workflows.template import RESERVED_ID
+from modules.ai.workflows.template import RESERVED_ID, SIZE_KEEPING_CLASSES
 from modules.domain.images import Dimensions
 from modules.domain.recipes import Seed
 
+#: The protocol these graphs are written in; a server whose pack speaks another refuses them before queueing.
+PROTOCOL = 1
 #: Longest list of the protocol. Source: comfy_custom_nodes/PROTOCOL.md.
 MAX_SLOTS = 16
 #: Samplers that choose their steps by looking at the whole batch: one person's picture would depend on another's.
@@ -76,6 +78,7 @@ def batched(chains: Sequence[Chain], *, max_rows: int = 0) -> BuiltWorkflow:
     """
     if len(chains) > MAX_SLOTS:
         raise CannotBatchError(f"{len(chains)} slots, the protocol has {MAX_SLOTS}")
+    _refuse_more_than_one_pass(chains[0])
     assembly = Assembly()
     names = [assembly.add_chain(chain.graph, chain.picture.node, chain.slot) for chain in chains]
     samplers = [_sampler_name(chain, mine) for chain, mine in zip(chains, names, strict=True)]
@@ -100,6 +103,16 @@ def batched(chains: Sequence[Chain], *, max_rows: int = 0) -> BuiltWorkflow:
 # --- one sampler for all ------------------------------------------------------------------------------------------------
 
 
+def _refuse_more_than_one_pass(chain: Chain) -> None:
+    """One sampler, and nothing but decoding after it: other nodes may treat a batch as one thing (a video, a grid)."""
+    nodes = upstream(chain.graph, chain.picture.node)
+    if sum(is_sampler(chain.graph[node]) for node in nodes) != 1:
+        raise CannotBatchError("not exactly one sampler")
+    after = [node for node in nodes if node != chain.sampler and chain.sampler in upstream(chain.graph, node)]
+    if any(chain.graph[node].class_type not in SIZE_KEEPING_CLASSES for node in after):
+        raise CannotBatchError("more than decoding after the sampler")
+
+
 def _sampler_name(chain: Chain, names: Mapping[str, str]) -> str:
     if chain.sampler is None:
         raise CannotBatchError("no sampler")
@@ -117,10 +130,11 @@ def _merge_ksamplers(assembly: Assembly, chains: Sequence[Chain], samplers: Sequ
             **common,
             "positive": _gather(assembly, [_link(node, "positive") for node in nodes], "positive", slots),
             "negative": _gather(assembly, [_link(node, "negative") for node in nodes], "negative", slots, may_be_one=True),
-            "latent_image": _latents(assembly, [_link(node, "latent_image") for node in nodes], slots),
+            "latent_image": _latents(assembly, [_link(node, "latent_image") for node in nodes], chains),
             "seeds": _seeds(chains),
             "cfg": _cfg(assembly.graph, samplers),
             "max_rows": max_rows,
+            "protocol": PROTOCOL,
         },
     )
 
@@ -140,7 +154,7 @@ def _merge_custom_samplers(assembly: Assembly, chains: Sequence[Chain], samplers
         noise=assembly.add_node("merge_noise", Node("FuLLetMergeNoise", {"seeds": seeds}), slots),
         sampler=assembly.add_node("merge_sampler", Node("FuLLetMergeSampler", {"sampler": chosen, "seeds": seeds}), slots),
         guider=_merge_guiders(assembly, [_link(node, "guider").node for node in nodes], slots, max_rows),
-        latent_image=_latents(assembly, [_link(node, "latent_image") for node in nodes], slots),
+        latent_image=_latents(assembly, [_link(node, "latent_image") for node in nodes], chains),
     )
 
 
@@ -150,7 +164,8 @@ def _merge_guiders(assembly: Assembly, guiders: Sequence[str], slots: Sequence[i
     if kind not in _GUIDER_POSITIVES:
         raise CannotBatchError(f"guider class {kind}")
     positive = _GUIDER_POSITIVES[kind]
-    inputs = {**_common(nodes, frozenset({positive, "negative", "cfg"})), "max_rows": max_rows}
+    common = _common(nodes, frozenset({positive, "negative", "cfg"}))
+    inputs: dict[str, object] = {**common, "max_rows": max_rows, "protocol": PROTOCOL}
     inputs["positive"] = _gather(assembly, [_link(node, positive) for node in nodes], "positive", slots)
     if kind == "CFGGuider":
         inputs["negative"] = _gather(assembly, [_link(node, "negative") for node in nodes], "negative", slots, may_be_one=True)
@@ -205,8 +220,7 @@ def _gather(assembly: Assembly, links: Sequence[Link], name: str, slots: Sequenc
     encoders = [assembly.graph[link.node] for link in links]
     clip = encoders[0].link("clip")
     if all(_is_text_encoder(node) and node.link("clip") == clip for node in encoders):
-        prompts = _json([node.literal("text") for node in encoders])
-        batch = assembly.add_node(f"encode_{name}", Node("CLIPTextEncodeBatch", {"clip": clip, "prompts": prompts}), slots)
+        batch = assembly.add_node(f"encode_{name}", _encode(clip, encoders), slots)
         for index, link in enumerate(links):  # whoever else took the stock encoder's answer takes the same row
             assembly.graph[link.node] = _select(batch, index)
         return batch
@@ -214,10 +228,14 @@ def _gather(assembly: Assembly, links: Sequence[Link], name: str, slots: Sequenc
     return assembly.add_node(f"gather_{name}", Node("FuLLetMergeConditioning", conditionings), slots)
 
 
-def _latents(assembly: Assembly, links: Sequence[Link], slots: Sequence[int]) -> Link:
+def _latents(assembly: Assembly, links: Sequence[Link], chains: Sequence[Chain]) -> Link:
     """One latent with a row per slot: the common empty one made longer, or everybody's own gathered."""
-    first = assembly.graph[links[0].node]
-    if len(set(links)) == 1 and first.literal("batch_size") == 1:
+    first, slots = assembly.graph[links[0].node], [chain.slot for chain in chains]
+    if len({chain.size for chain in chains}) > 1:
+        raise CannotBatchError("sizes differ")
+    if first.literal("batch_size") == 1:
+        if len(set(links)) > 1:
+            raise CannotBatchError("empty latents differ")
         return assembly.add_node("empty_latents", first.having(batch_size=len(slots)), slots)
     latents: dict[str, object] = {f"latent_{index}": link for index, link in enumerate(links)}
     return assembly.add_node("gather_latents", Node("FuLLetMergeLatents", latents), slots)
@@ -240,11 +258,15 @@ def _share_encoding(assembly: Assembly) -> None:
 def _encode_together(assembly: Assembly, clip: object, encoders: Sequence[str]) -> None:
     if len(encoders) < 2:
         return
-    prompts = _json([assembly.graph[name].literal("text") for name in encoders])
     served = set().union(*(assembly.slots[name] for name in encoders))
-    batch = assembly.add_node("encode", Node("CLIPTextEncodeBatch", {"clip": clip, "prompts": prompts}), served)
+    batch = assembly.add_node("encode", _encode(clip, [assembly.graph[name] for name in encoders]), served)
     for index, name in enumerate(encoders):
         assembly.graph[name] = _select(batch, index)
+
+
+def _encode(clip: object, encoders: Sequence[Node]) -> Node:
+    prompts = _json([node.literal("text") for node in encoders])
+    return Node("CLIPTextEncodeBatch", {"clip": clip, "prompts": prompts, "protocol": PROTOCOL})
 
 
 def _select(batch: Link, index: int) -> Node:

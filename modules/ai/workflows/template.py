@@ -139,6 +139,8 @@ class Template:
             spec = known.get(name)
             if spec is None or not isinstance(value, str) or spec.options is None or spec.is_upload or spec.match(value):
                 continue
+            if spec.options and self._is_chosen(node_id, name):
+                continue
             yield self._problem(
                 server,
                 "file_missing" if is_file_input(name) else "choice_missing",
@@ -146,6 +148,10 @@ class Template:
                 field=f"{class_name}.{name}",
                 available=listing.closest(class_name, name, value),
             )
+
+    def _is_chosen(self, node_id: str, name: str) -> bool:
+        """Whether people choose this file, so that another one of the list will do."""
+        return self.manifest.picks_checkpoint and (node_id, name) in self.shape.targets[Role.CHECKPOINT]
 
     def _problem(
         self, server: ServerName, what: str, name: str, *, field: str = "", available: tuple[str, ...] = ()
