@@ -1,0 +1,372 @@
+// What one person knows: guild, people, messages, what is unread, which interactions are under way.
+// Views listen to its events; only the server's answers and events change it.
+
+import { compareIds } from "./dom.js";
+import { ADMINISTRATOR, SEND_MESSAGES, channelPermissions, guildPermissions } from "./permissions.js";
+import { ReadState } from "./read_state.js";
+
+export const DM = "dm";
+export const EPHEMERAL = 1 << 6;
+export const LOADING = 1 << 7;
+export const COMPONENTS_V2 = 1 << 15;
+export const CATEGORY = 4;
+
+//: How many messages a channel shows; older ones are left out of this page.
+const MESSAGES_SHOWN = 200;
+//: A typing notice stands this long. Source: Discord developer docs, "Trigger Typing Indicator".
+const TYPING_MS = 10_000;
+
+export class World extends EventTarget {
+  constructor(api, me) {
+    super();
+    Object.assign(this, { api, me });
+    this.guild = null;
+    this.channels = new Map();
+    this.members = new Map();
+    this.roles = new Map();
+    this.commands = [];
+    this.messages = new Map();
+    this.dmId = null;
+    this.botOnline = true;
+    this.interactions = new Map();
+    this.earlyEvents = new Map();
+    this.typing = new Map();
+    this.read = new ReadState(me.id);
+    this.current = null;
+  }
+
+  emit(type, detail = {}) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** Asks the server for everything again: at the start and after a lost connection. */
+  async load() {
+    const state = await this.api.state();
+    this.me = { ...this.me, ...state.me };
+    this.guild = state.guild;
+    this.commands = state.commands ?? [];
+    this.roles = new Map((state.guild.roles ?? []).map((role) => [role.id, role]));
+    this.members = new Map((state.guild.members ?? []).map((member) => [idOf(member), asMember(member)]));
+    this.channels = new Map((state.guild.channels ?? []).map((channel) => [channel.id, channel]));
+    if (state.dm?.id) this.dmId = state.dm.id;
+    if (typeof state.bot_online === "boolean") this.botOnline = state.bot_online;
+    this.read.begin(this.channels.values());
+    this.emit("guild");
+    this.emit("commands");
+    this.countMissedMentions();
+  }
+
+  // -- people ---------------------------------------------------------------------------------------------
+
+  get bot() {
+    return [...this.members.values()].find((member) => member.user.bot)?.user ?? null;
+  }
+
+  knowsPerson(id) {
+    return this.members.has(id) || this.knownAuthors().has(id);
+  }
+
+  nameOf(id) {
+    const member = this.members.get(id);
+    if (member) return member.nick ?? member.user.global_name ?? member.user.username;
+    const author = this.knownAuthors().get(id);
+    return author?.global_name ?? author?.username ?? id;
+  }
+
+  /** People who left but wrote here, or are mentioned: known from the messages. */
+  knownAuthors() {
+    const authors = new Map();
+    for (const messages of this.messages.values()) {
+      for (const message of messages) for (const user of [message.author, ...(message.mentions ?? [])]) authors.set(user.id, user);
+    }
+    return authors;
+  }
+
+  /** The colour of a person's name: that of the highest role that has one. */
+  topRole(id, wanted = (role) => role.color) {
+    const roles = (this.members.get(id)?.roles ?? []).map((roleId) => this.roles.get(roleId)).filter((role) => role && wanted(role));
+    return roles.sort((a, b) => b.position - a.position)[0] ?? null;
+  }
+
+  get myMember() {
+    return this.members.get(this.me.id) ?? asMember({ user: this.me, roles: [] });
+  }
+
+  get isAdmin() {
+    return Boolean(this.me.is_admin) || (guildPermissions(this.guild, this.roles, this.myMember) & ADMINISTRATOR) !== 0n;
+  }
+
+  maySend(channelKey) {
+    const channel = this.channels.get(channelKey);
+    if (!channel) return channelKey === DM;
+    return this.isAdmin || (channelPermissions(this.guild, this.roles, this.myMember, channel) & SEND_MESSAGES) !== 0n;
+  }
+
+  /** Commands this person is offered in a channel. Source: Discord, "Application Command Permissions". */
+  commandsOfType(type, channelKey) {
+    const mine = guildPermissions(this.guild, this.roles, this.myMember);
+    return this.commands.filter((command) => {
+      if ((command.type ?? 1) !== type) return false;
+      if (channelKey === DM && !worksInDm(command)) return false;
+      const needed = command.default_member_permissions;
+      return needed === null || needed === undefined || this.isAdmin || (needed !== "0" && (mine & BigInt(needed)) === BigInt(needed));
+    });
+  }
+
+  // -- channels and messages ------------------------------------------------------------------------------
+
+  channelName(key) {
+    return key === DM ? (this.bot?.global_name ?? this.bot?.username ?? "bot") : (this.channels.get(key)?.name ?? "");
+  }
+
+  /** The key of the channel an event speaks of: guild channels by id, everything else is the talk with the bot. */
+  keyOf(channelId, guildId) {
+    if (channelId === DM || channelId === this.dmId) return DM;
+    if (!this.channels.has(channelId) && !guildId) {
+      this.dmId ??= channelId;
+      return DM;
+    }
+    return channelId;
+  }
+
+  async loadMessages(key) {
+    const messages = await this.api.messages(key, MESSAGES_SHOWN);
+    if (key === DM && messages.length > 0) this.dmId = messages[0].channel_id;
+    this.messages.set(key, messages.sort((a, b) => compareIds(a.id, b.id)));
+    for (const message of messages) this.answered(message);
+    this.emit("messages", { channel: key });
+    return messages;
+  }
+
+  findMessage(key, id) {
+    return (this.messages.get(key) ?? []).find((message) => message.id === id) ?? null;
+  }
+
+  put(key, message, mayBeNew) {
+    const list = this.messages.get(key);
+    const at = list?.findIndex((known) => known.id === message.id) ?? -1;
+    if (at >= 0) {
+      list[at] = { ...list[at], ...message };
+      this.emit("message", { kind: "update", channel: key, message: list[at] });
+    } else if (list && mayBeNew) {
+      list.push(message);
+      list.sort((a, b) => compareIds(a.id, b.id));
+      this.emit("message", { kind: "create", channel: key, message });
+    }
+  }
+
+  remove(key, id) {
+    const list = this.messages.get(key);
+    const at = list?.findIndex((message) => message.id === id) ?? -1;
+    if (at < 0) return;
+    const [message] = list.splice(at, 1);
+    this.emit("message", { kind: "delete", channel: key, message });
+  }
+
+  mentionsMe(message) {
+    if (message.author.id === this.me.id) return false;
+    return message.mention_everyone || (message.mentions ?? []).some((user) => user.id === this.me.id)
+      || (message.mention_roles ?? []).some((role) => this.myMember.roles.includes(role));
+  }
+
+  isUnread(key) {
+    const last = key === DM ? this.messages.get(DM)?.at(-1)?.id : this.channels.get(key)?.last_message_id;
+    return this.read.isUnread(key, last);
+  }
+
+  /** Everything in a channel has been seen. */
+  markRead(key) {
+    const last = this.messages.get(key)?.filter((message) => !(message.flags & EPHEMERAL)).at(-1)?.id ?? this.channels.get(key)?.last_message_id;
+    if (this.read.mark(key, last)) this.emit("read");
+  }
+
+  /** Mentions that arrived while this person was not looking (another person's turn, a closed tab). */
+  async countMissedMentions() {
+    const unread = [...this.channels.keys()].filter((key) => key !== this.current && this.isUnread(key)).slice(0, 25);
+    for (const key of unread) {
+      const since = this.read.marker(key);
+      const messages = await this.api.messages(key, 50).catch(() => []);
+      const missed = messages.filter((message) => (!since || compareIds(message.id, since) > 0) && this.mentionsMe(message)).length;
+      if (this.read.setMentions(key, missed)) this.emit("read");
+    }
+  }
+
+  // -- interactions ---------------------------------------------------------------------------------------
+
+  /**
+   * Sends an interaction and follows it. `post` does the call; `interaction` says what it was
+   * ({kind: "command"|"component"|"modal", channel, message?, customId?, label?}).
+   */
+  async interact(interaction, post) {
+    const local = { ...interaction, id: `local-${Math.random().toString(36).slice(2)}`, state: "sent", at: new Date() };
+    this.interactions.set(local.id, local);
+    this.emit("interaction", local);
+    try {
+      const { interaction_id: id } = await post();
+      this.interactions.delete(local.id);
+      local.id = id;
+      this.interactions.set(id, local);
+      this.emit("interaction", local);
+      for (const [type, data] of this.earlyEvents.get(id) ?? []) this.apply(type, data);
+      this.earlyEvents.delete(id);
+    } catch (error) {
+      this.settle(local, "failed", error.message);
+    }
+    return local;
+  }
+
+  /** Ends an interaction. What failed stays in view until it is dismissed or tried again. */
+  settle(interaction, state, reason = "") {
+    Object.assign(interaction, { state, reason });
+    if (state === "done") this.interactions.delete(interaction.id);
+    this.emit("interaction", interaction);
+  }
+
+  dismissInteraction(id) {
+    const interaction = this.interactions.get(id);
+    if (interaction) this.settle(interaction, "done");
+  }
+
+  /** A message answers the interaction it names: its place holder can go. */
+  answered(message) {
+    const id = message.interaction_metadata?.id ?? message.interaction?.id;
+    const interaction = id && this.interactions.get(id);
+    if (interaction && interaction.kind === "command") this.settle(interaction, "done");
+  }
+
+  /** What is being waited for, or went wrong, at a message (button presses and selections). */
+  interactionsAt(messageId) {
+    return [...this.interactions.values()].filter((one) => one.kind === "component" && one.message === messageId);
+  }
+
+  // -- events ---------------------------------------------------------------------------------------------
+
+  apply(type, d) {
+    const id = d.interaction_id;
+    if (id && type !== "MODAL_OPEN" && !this.interactions.has(id)) {
+      this.remember(id, type, d);
+      return;
+    }
+    const handler = HANDLERS[type];
+    if (handler) handler(this, d);
+  }
+
+  /** An event that overtook the answer to its own request. */
+  remember(id, type, d) {
+    this.earlyEvents.set(id, [...(this.earlyEvents.get(id) ?? []), [type, d]]);
+    if (this.earlyEvents.size > 50) this.earlyEvents.delete(this.earlyEvents.keys().next().value);
+  }
+
+  setTyping(key, user) {
+    const people = this.typing.get(key) ?? new Map();
+    clearTimeout(people.get(user));
+    people.set(user, setTimeout(() => this.stopTyping(key, user), TYPING_MS));
+    this.typing.set(key, people);
+    this.emit("typing", { channel: key });
+  }
+
+  stopTyping(key, user) {
+    const people = this.typing.get(key);
+    if (!people?.has(user)) return;
+    clearTimeout(people.get(user));
+    people.delete(user);
+    this.emit("typing", { channel: key });
+  }
+}
+
+const HANDLERS = {
+  MESSAGE_CREATE(world, message) {
+    const key = world.keyOf(message.channel_id, message.guild_id);
+    const channel = world.channels.get(key);
+    if (channel && !(message.flags & EPHEMERAL)) channel.last_message_id = message.id;
+    world.stopTyping(key, message.author.id);
+    world.answered(message);
+    world.put(key, message, true);
+    if (message.author.id === world.me.id) world.read.mark(key, message.id);
+    if (key === world.current && document.hasFocus()) world.markRead(key);
+    else world.emit("read");
+  },
+  MESSAGE_UPDATE(world, message) {
+    const key = world.keyOf(message.channel_id, message.guild_id);
+    world.put(key, message, false);
+    world.answered(message);
+  },
+  MESSAGE_DELETE(world, d) {
+    world.remove(world.keyOf(d.channel_id ?? d.channel, d.guild_id), d.id ?? d.message);
+  },
+  MESSAGE_DELETE_BULK(world, d) {
+    for (const id of d.ids) world.remove(world.keyOf(d.channel_id, d.guild_id), id);
+  },
+  CHANNEL_CREATE: (world, channel) => setChannel(world, channel),
+  CHANNEL_UPDATE: (world, channel) => setChannel(world, channel),
+  CHANNEL_DELETE(world, channel) {
+    world.channels.delete(channel.id);
+    world.messages.delete(channel.id);
+    world.read.forget(channel.id);
+    world.emit("guild");
+    world.emit("read");
+  },
+  GUILD_MEMBER_ADD: (world, member) => setMember(world, member),
+  GUILD_MEMBER_UPDATE: (world, member) => setMember(world, member),
+  GUILD_MEMBER_REMOVE(world, d) {
+    world.members.delete(d.user?.id ?? d.id);
+    world.emit("guild");
+  },
+  GUILD_ROLE_CREATE: (world, d) => setRole(world, d.role ?? d),
+  GUILD_ROLE_UPDATE: (world, d) => setRole(world, d.role ?? d),
+  COMMANDS_UPDATE(world, d) {
+    const commands = Array.isArray(d) ? d : d.commands;
+    if (!commands) return world.load();
+    world.commands = commands;
+    return world.emit("commands");
+  },
+  NOTIFICATION(world, d) {
+    const key = world.keyOf(d.channel?.id ?? d.channel ?? d.channel_id, d.guild_id);
+    if (key === world.current && document.hasFocus()) return;
+    world.read.setMentions(key, world.read.mentions(key) + 1);
+    world.emit("read");
+  },
+  TYPING(world, d) {
+    const user = d.user?.id ?? d.user_id ?? d.user ?? world.bot?.id;
+    world.setTyping(world.keyOf(d.channel_id ?? d.channel, d.guild_id), user);
+  },
+  BOT_STATUS(world, d) {
+    world.botOnline = d.online;
+    world.emit("bot");
+  },
+  INTERACTION_DEFERRED(world, d) {
+    const interaction = world.interactions.get(d.interaction_id);
+    if (interaction.kind === "command") world.settle(Object.assign(interaction, { ephemeral: d.ephemeral }), "thinking");
+    else world.settle(interaction, "done");
+  },
+  INTERACTION_DONE: (world, d) => world.settle(world.interactions.get(d.interaction_id), "done"),
+  INTERACTION_FAILED: (world, d) => world.settle(world.interactions.get(d.interaction_id), "failed"),
+  MODAL_OPEN(world, d) {
+    const interaction = world.interactions.get(d.interaction_id);
+    if (interaction) world.settle(interaction, "done");
+    world.emit("modal", { ...d, channel: interaction?.channel ?? world.current, message: interaction?.message });
+  },
+};
+
+function setChannel(world, channel) {
+  world.channels.set(channel.id, { ...world.channels.get(channel.id), ...channel });
+  world.emit("guild");
+}
+
+function setMember(world, member) {
+  world.members.set(idOf(member), { ...world.members.get(idOf(member)), ...asMember(member) });
+  world.emit("guild");
+}
+
+function setRole(world, role) {
+  world.roles.set(role.id, role);
+  world.emit("guild");
+}
+
+const idOf = (member) => member.user?.id ?? member.id;
+const asMember = (member) => ({ ...member, id: idOf(member), user: member.user ?? member, roles: member.roles ?? [] });
+
+function worksInDm(command) {
+  if (Array.isArray(command.contexts)) return command.contexts.includes(1);
+  return command.dm_permission !== false && !command.guild_id;
+}
