@@ -139,7 +139,7 @@ class Run:
             self._report_output(node_id, ui)
         self._executed.append(node_id)
         self.life.ran_nodes += 1
-        self._set_progress(node_id, 1.0, 1.0, "finished")
+        self._finish_progress(node_id)
 
     def _evaluate(self, node_id: str, class_type: str) -> Result:
         inputs = {
@@ -348,6 +348,12 @@ class Run:
     def _set_progress(self, node_id: str, value: float, maximum: float, state: str) -> None:
         self._progress[node_id] = {"value": value, "max": maximum, "state": state, **_identity(node_id, self.prompt_id)}
         self._tell("progress_state", {"prompt_id": self.prompt_id, "nodes": dict(self._progress)}, broadcast=True)
+
+    def _finish_progress(self, node_id: str) -> None:
+        """A node ends at its own maximum: a sampler at its steps, others at 1."""
+        maximum = self._progress[node_id]["max"]
+        assert isinstance(maximum, int | float)
+        self._set_progress(node_id, maximum, maximum, "finished")
 
     def _report_output(self, node_id: str, ui: Mapping[str, object]) -> None:
         self._outputs[node_id] = ui

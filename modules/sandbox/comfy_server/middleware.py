@@ -60,7 +60,9 @@ async def _with_faults(server: Server, request: web.Request, handler: Handler, l
         if answer is not None:
             return answer
     refused = _refused(server, request)
-    return refused if refused is not None else await handler(request)
+    if refused is not None:
+        return refused
+    return web.Response() if request.method == "OPTIONS" else await handler(request)
 
 
 async def _faulty_answer(fault: Fault) -> web.Response | None:

@@ -71,7 +71,7 @@ class ComfyRoutes:
         for method, path, handler in both:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"/api{path}", handler)
-            if method == "GET" and path not in ("/ws",):
+            if method == "GET" and path != "/ws":
                 app.router.add_route("HEAD", path, handler)
         app.router.add_get("/api/jobs", self.jobs)
         app.router.add_get("/api/jobs/{prompt_id}", self.job)
