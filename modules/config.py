@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     )
 
     strict_startup: bool = False
+    #: The demo and the tests point these at a stand-in on loopback; empty means the real Discord.
+    fullet_discord_api: str = ""
+    fullet_discord_gateway: str = ""
     default_locale: Language = Language.ENGLISH
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"

@@ -88,7 +88,7 @@ def _decision_gates() -> list[tuple[str, float, str, float]]:
     )
     accounts = {UserId(user): Account(user_id=UserId(user), vt=user % 7) for user in range(1_000)}
     snapshot = QueueSnapshot(jobs=jobs, accounts=accounts)
-    line, times_ms = Line(snapshot, Policy()), []
+    line, times_ms = Line(snapshot, Policy()), list[float]()
     views = [ServerView(name=ServerName(name), loaded=names[0]) for name in ("fast-1", "fast-2", "slow")]
     while len(times_ms) < 400:
         if line.is_empty:

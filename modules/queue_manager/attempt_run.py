@@ -89,6 +89,7 @@ class AttemptRun:
         self._tools = tools
         self.is_loading = is_loading
         self.is_taken_back = False
+        self.is_occupying = True  #: False while it is only being looked for: the GPU may do other work meanwhile
         self._slots_saved: set[int] = set()
         self._settled: set[JobId] = set()
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
@@ -152,8 +153,10 @@ class AttemptRun:
         """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""
         if not await self._collect(await self._in_flight()):
             return RunReport(phase=RunPhase.SUCCEEDED)
+        self.is_occupying = False
         await asyncio.sleep(LOOK_AGAIN_S)
         report = await self._server.report(self.attempt.id)
+        self.is_occupying = True
         if report.phase is RunPhase.UNKNOWN:
             await self._server.cancel(self.attempt.id)
         return report

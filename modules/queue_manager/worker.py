@@ -318,14 +318,19 @@ class Worker:
     def _may_take(self) -> bool:
         if self._crew.switches.is_paused or self._crew.switches.is_drained(self.server.name):
             return False
-        if not self._runs:
+        busy = self._occupying()
+        if not busy:
             return True
         is_proven = self._breaker.state is BreakerState.CLOSED
-        return is_proven and len(self._runs) == 1 and self._runs[0].is_started and self._lead_in_s() <= 0
+        return is_proven and len(busy) == 1 and busy[0].is_started and self._lead_in_s(busy[0]) <= 0
 
-    def _lead_in_s(self) -> float:
+    def _occupying(self) -> list[AttemptRun]:
+        """The running batch and the one ahead; not those that are only being looked for."""
+        return [run for run in self._runs if run.is_occupying]
+
+    def _lead_in_s(self, run: AttemptRun) -> float:
         """Seconds until the next batch should be posted behind the running one."""
-        return self._remaining_s(self._runs[0]) - max(MIN_LEAD_S, self._crew.rates.lead_s(self.server.name))
+        return self._remaining_s(run) - max(MIN_LEAD_S, self._crew.rates.lead_s(self.server.name))
 
     def _remaining_s(self, run: AttemptRun) -> float:
         if run.started_monotonic is None:
@@ -333,9 +338,12 @@ class Worker:
         return max(0.0, run.started_monotonic + run.expected_s - self._crew.clock.monotonic())
 
     def _next_look_s(self) -> float:
-        if len(self._runs) == 1 and self._runs[0].is_started:
-            return min(POLL_S, max(0.01, self._lead_in_s())) if self._lead_in_s() > 0 else POLL_S
-        return POLL_S
+        """Seconds until this worker must look again by itself: at the lead, and every now and then in case a hint was lost."""
+        busy = self._occupying()
+        if len(busy) != 1 or not busy[0].is_started:
+            return POLL_S
+        lead_in_s = self._lead_in_s(busy[0])
+        return min(POLL_S, lead_in_s) if lead_in_s > 0 else POLL_S
 
     async def _claim(self) -> Attempt | None:
         classes = await self._crew.waiting_classes()

@@ -64,8 +64,9 @@ def configure_logs(level: str, form: Literal["console", "json"], secrets: Sequen
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # discord.py at INFO tells of every reconnect; aiohttp's access log and SQLAlchemy's statements are for debugging only.
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # discord.py at INFO tells of every reconnect; the others are for debugging only. Voice is nothing we use.
+    for chatty in ("aiohttp.access", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
     logging.getLogger("discord").setLevel(max(logging.INFO, root.level) if level == "DEBUG" else logging.WARNING)
     structlog.configure(

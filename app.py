@@ -1,0 +1,92 @@
+"""FuLLet: fair, merged picture queue for ComfyUI on Discord.
+
+    python app.py             run the bot with the settings of .env
+    python app.py doctor      check settings, Discord, database and every ComfyUI
+    python app.py demo        try it in the browser: no token, no GPU, no account
+
+This is the composition root: the one place that builds concrete things and joins them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from modules.composition import ROLES, Role, run_program
+from modules.config import Settings, problems_of
+from modules.utils.logs import configure_logs
+
+ROOT = Path(__file__).resolve().parent
+#: The operator must mend something; the same code as for wrong arguments.
+EXIT_MISCONFIGURED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    match options.verb:
+        case "demo":
+            return _demo(options)
+        case "doctor":
+            return _doctor(as_json=options.json)
+        case _:
+            return _run(options.role)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="app.py", description="Fair, merged picture queue for ComfyUI on Discord.")
+    parser.add_argument(
+        "--role", choices=ROLES, default="all", help="which part of the bot this process is; more than one needs PostgreSQL"
+    )
+    verbs = parser.add_subparsers(dest="verb")
+    doctor = verbs.add_parser("doctor", help="check settings, Discord, database and every ComfyUI")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    demo = verbs.add_parser("demo", help="try it in the browser: no token, no GPU, no account")
+    demo.add_argument("--port", type=int, default=8600, help="where the page is served (0: any free port)")
+    demo.add_argument(
+        "--data", type=Path, default=ROOT / ".demo", help="folder for the demo's database and pictures; emptied at every start"
+    )
+    demo.add_argument("--speed", type=float, default=1.0, help="how fast the stand-in GPUs are (2: twice as fast)")
+    return parser
+
+
+def _run(role: Role) -> int:
+    settings = _settings()
+    return EXIT_MISCONFIGURED if settings is None else asyncio.run(run_program(settings, role, root=ROOT))
+
+
+def _doctor(*, as_json: bool) -> int:
+    from modules.diagnosis import run_doctor
+
+    settings = _settings()
+    return EXIT_MISCONFIGURED if settings is None else asyncio.run(run_doctor(settings, root=ROOT, as_json=as_json))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from modules.sandbox.demo import run_demo
+
+    command = [sys.executable, str(ROOT / "app.py")]
+    return run_demo(command, port=options.port, data=options.data, speed=options.speed)
+
+
+def _settings() -> Settings | None:
+    """The settings, with logs configured; None after telling the operator everything that is wrong with them."""
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # the environment fills it
+    except ValidationError as error:
+        print("FuLLet cannot start. Mend this in .env (see .env.example):", file=sys.stderr)
+        for problem in problems_of(error):
+            print(f"  - {problem}", file=sys.stderr)
+        return None
+    secrets = [settings.discord_token.get_secret_value(), settings.database_url.get_secret_value(), *settings.comfy_api_key]
+    configure_logs(settings.log_level, settings.log_format, secrets)
+    return settings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

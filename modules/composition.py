@@ -1,0 +1,292 @@
+"""Builds the program from its parts and owns its one TaskGroup. Imported by app.py alone."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+
+from modules.ai.catalogue import TemplateCatalogue
+from modules.ai.fleet import read_fleet
+from modules.ai.listing import Listings
+from modules.ai.server import ComfyServer
+from modules.ai.workflows.gain import MergeMode
+from modules.ai.workflows.planner import Planner
+from modules.ai.workflows.template import load_library
+from modules.config import Settings
+from modules.discord.bot import FulletBot, GatewayGone
+from modules.discord.courier import Courier
+from modules.discord.delivery import Delivery
+from modules.discord.endpoint import use_endpoint, why_not_let_in
+from modules.discord.exports import Exports
+from modules.discord.house import DiscordOptions, House
+from modules.domain.errors import FulletError
+from modules.domain.jobs import BootId
+from modules.domain.people import GuildId
+from modules.domain.ports import Clock
+from modules.domain.records import Limits
+from modules.queue_manager.crew import Crew
+from modules.queue_manager.engine import Engine
+from modules.queue_manager.operations import Operations
+from modules.queue_manager.scheduler import Policy
+from modules.utils.bus import EventBus
+from modules.utils.clock import SystemClock
+from modules.utils.database import Database, open_database, read_database_url
+from modules.utils.database.urls import SqliteTarget
+from modules.utils.images import PictureWorkshop
+from modules.utils.intake import UploadIntake
+
+log = structlog.get_logger(__name__)
+
+Role = Literal["all", "gateway", "worker", "courier"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+#: After SIGTERM: what is drawn is still delivered, at most this long. Source: docs/durability.md, "Faults".
+FINISH_S = 20.0
+SWEEP_PICTURES_EVERY_S = 3600.0
+EXIT_FAILED = 1
+EXIT_MISCONFIGURED = 2
+
+
+class CannotStartError(Exception):
+    """Said to the operator in one sentence; no traceback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Middle:
+    """Everything behind the Studio port."""
+
+    database: Database
+    engine: Engine
+    operations: Operations
+    catalogue: TemplateCatalogue
+    workshop: PictureWorkshop
+    events: EventBus
+    clock: Clock
+
+
+async def run_program(settings: Settings, role: Role, *, root: Path) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        with _only_one(settings, root):
+            await _serve(settings, role, root)
+    except CannotStartError as error:
+        return _refuse(str(error))
+    except BaseExceptionGroup as group:
+        return _explain(group)
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"FuLLet cannot start: {reason}", file=sys.stderr)
+    return EXIT_MISCONFIGURED
+
+
+def _explain(group: BaseExceptionGroup[BaseException]) -> int:
+    """What the operator can mend in one sentence; anything else is a bug and keeps its traceback."""
+    for error in _leaves(group):
+        reason = str(error) if isinstance(error, CannotStartError) else why_not_let_in(error)
+        if reason is not None:
+            return _refuse(reason)
+        if isinstance(error, GatewayGone):
+            log.error("gateway_gone", reason=str(error))
+            return EXIT_FAILED
+    raise group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def _serve(settings: Settings, role: Role, root: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_middle(settings, role, root=root) as middle:
+        bot, courier = _people_side(settings, middle)
+        async with asyncio.TaskGroup() as group:
+            services = [
+                group.create_task(middle.engine.run(), name="engine"),
+                group.create_task(_run_bot(bot, settings), name="discord"),
+                group.create_task(courier.run(), name="courier"),
+                group.create_task(bot.cards.run(), name="cards"),
+                group.create_task(bot.rooms.run(), name="sessions"),
+                group.create_task(_relay_wakeups(middle), name="wakeups"),
+                group.create_task(_sweep_pictures(middle, settings), name="sweep"),
+            ]
+            log.info("started", role=role)
+            await stop.wait()
+            log.info("stopping")
+            await middle.engine.stop()
+            await courier.finish(FINISH_S)
+            for service in services:
+                service.cancel()
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIterator[Middle]:
+    """Stores, servers and engine, open; used by the doctor and the benchmarks as well."""
+    clock, events, listings = SystemClock(), EventBus(), Listings()
+    library = await asyncio.to_thread(load_library, root / "flujos")
+    planner = Planner(
+        library=library, listings=listings, max_batch_size=settings.max_batch_size, mode=MergeMode(settings.merge_mode)
+    )
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(_database(settings, root, clock))
+        workshop = await stack.enter_async_context(PictureWorkshop())
+        fleet = read_fleet(settings.comfy_urls, keys=settings.comfy_api_key, vram_gb=settings.gpu_vram_gb)
+        servers = [
+            await stack.enter_async_context(
+                ComfyServer(spec, planner=planner, blobs=database.blobs, listings=listings, workshop=workshop, clock=clock)
+            )
+            for spec in (fleet if role in ("all", "worker") else ())
+        ]
+        crew = Crew(
+            jobs=database.jobs,
+            control=database.control,
+            events=events,
+            clock=clock,
+            boot_id=BootId(uuid4()),
+            policy=Policy(),
+            timeout_s=settings.generation_timeout_s,
+            is_alone=_sqlite_file(settings, root) is not None,
+        )
+        limits = Limits(active_per_person=settings.user_active_limit, queue_length=settings.queue_limit)
+        engine = Engine(crew, servers, limits)
+        yield Middle(
+            database=database,
+            engine=engine,
+            operations=Operations(crew, engine),
+            catalogue=TemplateCatalogue(library=library, listings=listings),
+            workshop=workshop,
+            events=events,
+            clock=clock,
+        )
+
+
+def _people_side(settings: Settings, middle: Middle) -> tuple[FulletBot, Courier]:
+    database = middle.database
+    house = House(
+        studio=middle.engine,
+        admin=middle.operations,
+        catalogue=middle.catalogue,
+        intake=UploadIntake(middle.workshop, database.blobs),
+        jobs=database.jobs,
+        blobs=database.blobs,
+        outbox=database.outbox,
+        sessions=database.sessions,
+        people=database.people,
+        control=database.control,
+        events=middle.events,
+        clock=middle.clock,
+        fit=middle.workshop.fit_under,
+    )
+    options = _discord_options(settings)
+    if settings.fullet_discord_api:
+        use_endpoint(settings.fullet_discord_api, settings.fullet_discord_gateway)
+    bot = FulletBot(house, options)
+    delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, Exports(settings.export_path))
+    return bot, Courier(house, delivery, bot.when_ready)
+
+
+def _discord_options(settings: Settings) -> DiscordOptions:
+    options = DiscordOptions(
+        allowed_guild_id=GuildId(settings.allowed_guild_id),
+        session_idle_minutes=settings.session_idle_minutes,
+        active_limit=settings.user_active_limit,
+        default_language=settings.default_locale,
+        export_path=settings.export_path,
+        version=program_version(),
+    )
+    stand_in = urlsplit(settings.fullet_discord_api).hostname
+    return replace(options, cdn_hosts=frozenset({stand_in})) if stand_in else options
+
+
+async def _run_bot(bot: FulletBot, settings: Settings) -> None:
+    await bot.run_with(settings.discord_token.get_secret_value())
+
+
+async def _relay_wakeups(middle: Middle) -> None:
+    """What another process did to the queue, this one sees at once."""
+    with middle.database.wakeups() as wakeups:
+        async for wakeup in wakeups:
+            if not wakeup.is_own:
+                middle.engine.changed()
+
+
+async def _sweep_pictures(middle: Middle, settings: Settings) -> None:
+    """Forget pictures that are older than the operator wants to keep them."""
+    keep = timedelta(days=settings.keep_pictures_days)
+    while True:
+        try:
+            swept = await middle.database.blobs.sweep(middle.clock.now() - keep)
+        except FulletError as error:
+            log.warning("pictures_not_swept", error=error.code.value)
+        else:
+            if swept:
+                log.info("pictures_swept", pictures=swept)
+        await asyncio.sleep(SWEEP_PICTURES_EVERY_S)
+
+
+@asynccontextmanager
+async def _database(settings: Settings, root: Path, clock: Clock) -> AsyncIterator[Database]:
+    """Open it, or say in words why that is not possible."""
+    url = settings.database_url.get_secret_value() or None
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(open_database(url, data_dir=root / "database", clock=clock))
+        except FulletError as error:
+            reason = error.params.get("reason", "no reason given")
+            raise CannotStartError(f"the database cannot be used ({reason})") from error
+        yield database
+
+
+def _sqlite_file(settings: Settings, root: Path) -> Path | None:
+    """The database file; None for PostgreSQL."""
+    try:
+        target = read_database_url(settings.database_url.get_secret_value() or None, root / "database")
+    except ValueError as error:
+        raise CannotStartError(f"DATABASE_URL: {error}") from error
+    return target.path if isinstance(target, SqliteTarget) else None
+
+
+@contextmanager
+def _only_one(settings: Settings, root: Path) -> Iterator[None]:
+    """One process per SQLite file: the lock goes with the process, however it dies, so leases of earlier starts are dead."""
+    database = _sqlite_file(settings, root)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(database.name + ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CannotStartError("another FuLLet already works with this database; stop it first") from error
+        yield
+
+
+def program_version() -> str:
+    """Of the installed package, or of the checkout."""
+    try:
+        return version("fullet")
+    except PackageNotFoundError:
+        return "0.1.0"
