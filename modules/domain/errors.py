@@ -60,6 +60,7 @@ class ErrorCode(StrEnum):
     ADMINS_ONLY = "admins_only"
     PERMISSION_MISSING = "permission_missing"  # permission
     CHANNEL_LIMIT_REACHED = "channel_limit_reached"
+    COMMAND_OUT_OF_DATE = "command_out_of_date"
     # ourselves
     DATABASE_UNAVAILABLE = "database_unavailable"
     UNEXPECTED = "unexpected"  # incident

@@ -1,0 +1,118 @@
+"""From a wish to an accepted job: the same road for commands, buttons and modals."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import discord
+
+from modules.discord.checks import check_wish, weight_of
+from modules.discord.house import DiscordOptions, House
+from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.session_rooms import SessionRooms
+from modules.domain.catalogue import Wish
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import BlobId
+from modules.domain.jobs import JobId, JobRequest, Origin
+from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
+from modules.domain.ports import Ticket
+from modules.domain.sessions import Session
+
+#: Uploads larger than this are refused before they are read (durability.md, Security).
+MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+#: Reading an attachment from Discord's CDN.
+DOWNLOAD_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is stored, and where it can be followed."""
+
+    ticket: Ticket
+    session: Session
+
+
+class Asking:
+    """Submits wishes for the person behind an interaction."""
+
+    def __init__(self, house: House, rooms: SessionRooms, options: DiscordOptions) -> None:
+        self._house = house
+        self._rooms = rooms
+        self._options = options
+
+    async def ask(
+        self,
+        interaction: discord.Interaction,
+        wish: Wish,
+        origin: Origin,
+        *,
+        guild_id: GuildId | None = None,
+        parent_id: JobId | None = None,
+    ) -> Accepted:
+        """Check, make sure of the session channel, submit. `guild_id`: for a button pressed in a direct message.
+
+        Raises what the catalogue and the studio raise, PROMPT_BLOCKED, MODEL_AGE_RESTRICTED, NOT_IN_A_GUILD, and what making a
+        channel raises.
+        """
+        member = await self._member(interaction, guild_id)
+        settings = await self._house.people.settings(UserId(member.id))
+        wish = replace(wish, model=wish.model or settings.model)
+        recipe, work = self._house.catalogue.resolve(wish)
+        guild_settings = await self._house.people.guild(GuildId(member.guild.id))
+        check_wish(wish, self._house.catalogue.model(recipe.model), guild_settings, interaction.channel)
+        session = await self._rooms.ensure(member)
+        person = Person(
+            user_id=UserId(member.id),
+            guild_id=GuildId(member.guild.id),
+            display_name=member.display_name,
+            language=Language.from_locale(settings.language or interaction.locale.value, self._options.default_language),
+            weight=weight_of((role.id for role in member.roles), guild_settings),
+            is_admin=member.guild_permissions.administrator,
+        )
+        ticket = await self._house.studio.submit(
+            JobRequest(
+                interaction_id=InteractionId(interaction.id),
+                person=person,
+                recipe=recipe,
+                work=work,
+                origin=origin,
+                channel_id=session.channel_id,
+                parent_id=parent_id,
+            )
+        )
+        return Accepted(ticket, session)
+
+    async def upload(self, attachment: discord.Attachment) -> BlobId:
+        """Read, check and keep an attached picture. Its address is not kept. Raises PICTURE_*."""
+        if attachment.size > MAX_UPLOAD_BYTES:
+            raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_BYTES // 1024**2)
+        if urlsplit(attachment.url).hostname not in self._options.cdn_hosts:
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        try:
+            async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
+                data = await attachment.read()
+        except DISCORD_TROUBLE as error:
+            raise FulletError(ErrorCode.PICTURE_GONE) from error
+        return await self._house.intake.take(data, filename=attachment.filename)
+
+    async def picture_for_edit(self, interaction: discord.Interaction, image: discord.Attachment | None) -> BlobId:
+        """The attached picture, else the last one of the person's session. Raises PICTURE_MISSING."""
+        if image is not None:
+            return await self.upload(image)
+        last = await self._house.blobs.last_of(UserId(interaction.user.id))
+        if last is None:
+            raise FulletError(ErrorCode.PICTURE_MISSING)
+        return last
+
+    async def _member(self, interaction: discord.Interaction, guild_id: GuildId | None) -> discord.Member:
+        if isinstance(interaction.user, discord.Member):
+            return interaction.user
+        guild = interaction.client.get_guild(guild_id) if guild_id else None
+        if guild is None:
+            raise FulletError(ErrorCode.NOT_IN_A_GUILD)
+        try:
+            return guild.get_member(interaction.user.id) or await guild.fetch_member(interaction.user.id)
+        except discord.NotFound as error:
+            raise FulletError(ErrorCode.NOT_IN_A_GUILD) from error

@@ -1,0 +1,236 @@
+"""The bot: joins discord.py to the house. Start-up is in `setup_hook`; whatever Discord may say twice is safe to hear twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+
+import discord
+import structlog
+from discord import app_commands
+from discord.ext import commands
+
+from modules.discord.asking import Asking
+from modules.discord.card_keeper import CardKeeper
+from modules.discord.checks import check_guild
+from modules.discord.cogs import COGS
+from modules.discord.controls import Controls
+from modules.discord.failures import Failures, Refusal
+from modules.discord.house import DiscordOptions, House
+from modules.discord.own_pictures import OwnPictures
+from modules.discord.posting import Post
+from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.session_rooms import SessionRooms
+from modules.discord.translator import CatalogueTranslator
+from modules.discord.views.buttons import PressButton
+from modules.discord.views.forms import Submission
+from modules.discord.voices import Voices
+from modules.domain.errors import FulletError
+from modules.utils.i18n import Phrasebook
+
+log = structlog.get_logger(__name__)
+
+TREE_HASH_KEY = "discord.tree_hash"
+CLEARED = "cleared:"
+#: discord.py sleeps through rate limits up to this long and raises beyond it; the courier then comes back by itself.
+LONGEST_RATE_LIMIT_S = 30.0
+
+
+class GatewayGone(RuntimeError):  # noqa: N818 - says what is so, like discord.py's own
+    """No gateway for longer than our patience: the process should end with an error, so that its supervisor starts it anew."""
+
+
+class FulletTree(app_commands.CommandTree["FulletBot"]):
+    """Slash commands, checked once for all: only in the guild we serve."""
+
+    async def interaction_check(self, interaction: discord.Interaction[FulletBot], /) -> bool:
+        """Refuse politely elsewhere."""
+        try:
+            check_guild(interaction.guild_id, self.client.options.allowed_guild_id)
+        except FulletError as error:
+            raise Refusal(error) from error
+        return True
+
+    async def on_error(self, interaction: discord.Interaction[FulletBot], error: app_commands.AppCommandError, /) -> None:
+        """Every failure of every slash command ends here."""
+        await self.client.failures.answer(interaction, error)
+
+
+class FulletBot(commands.Bot):
+    """discord.py's bot with our services at hand for the cogs."""
+
+    def __init__(self, house: House, options: DiscordOptions) -> None:
+        super().__init__(
+            command_prefix="!",
+            tree_cls=FulletTree,
+            intents=_intents(),
+            help_command=None,
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,
+            chunk_guilds_at_startup=False,
+            guild_ready_timeout=options.guild_patience_s,
+            max_ratelimit_timeout=LONGEST_RATE_LIMIT_S,
+        )
+        self.house = house
+        self.options = options
+        self.phrases = Phrasebook.load(options.default_language)
+        self.voices = Voices(self.phrases, house.people)
+        self.failures = Failures(self.voices)
+        self.post = Post(self)
+        self.rooms = SessionRooms(self, house, self.voices, options)
+        self.asking = Asking(house, self.rooms, options)
+        self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
+        self.own = OwnPictures(house, self.post, self.voices)
+        self.controls = Controls(house, self.asking, self.own, self.voices)
+        self._is_up = asyncio.Event()
+        self._gateway = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._lost.set()
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    async def run_with(self, token: str) -> None:
+        """Log in and serve until cancelled. Raises discord.LoginFailure, discord.PrivilegedIntentsRequired, GatewayGone."""
+        async with asyncio.TaskGroup() as tasks, self:
+            watch = tasks.create_task(self._watch_gateway(), name="gateway-watch")
+            await self.start(token)
+            watch.cancel()
+
+    async def when_ready(self) -> None:
+        """Returns once Discord has told us of all our guilds and channels."""
+        await self._is_up.wait()
+
+    async def setup_hook(self) -> None:
+        """Once, after login and before the gateway."""
+        await self.tree.set_translator(CatalogueTranslator(self.phrases))
+        for cog in COGS:
+            await self.add_cog(cog(self))
+        self.add_dynamic_items(PressButton)
+        try:
+            await self.sync_commands(only_if_changed=True)
+        except (FulletError, *DISCORD_TROUBLE):
+            log.exception("commands_not_synced")  # the next start tries again; the old ones keep working
+
+    async def _watch_gateway(self) -> None:
+        """Wait for the gateway to be gone; give up when it stays away."""
+        while True:
+            await self._lost.wait()
+            try:
+                async with asyncio.timeout(self.options.gateway_patience_s):
+                    await self._gateway.wait()
+            except TimeoutError:
+                raise GatewayGone(f"no gateway for {self.options.gateway_patience_s:.0f} s") from None
+
+    # --- what Discord says ----------------------------------------------------------------------------------------------
+
+    async def on_connect(self) -> None:
+        """A fresh session of the gateway."""
+        self._mark_gateway(is_there=True)
+
+    async def on_resumed(self) -> None:
+        """The old session goes on."""
+        self._mark_gateway(is_there=True)
+
+    async def on_disconnect(self) -> None:
+        """May come many times for one outage."""
+        self._mark_gateway(is_there=False)
+
+    async def on_ready(self) -> None:
+        """May come again after every reconnect."""
+        for guild in self.guilds:
+            await self._meet(guild)
+        self.rooms.guilds_are_known()
+        self._is_up.set()
+        log.info("discord_ready", guilds=len(self.guilds))
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Somebody invited us."""
+        await self._meet(guild)
+
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """A guild came back from an outage of Discord's."""
+        if self._is_up.is_set():
+            await self._meet(guild)
+
+    async def on_interaction(self, interaction: discord.Interaction[FulletBot]) -> None:
+        """Modals: read from the interaction itself, so that one which was open over a restart still works."""
+        if interaction.type is not discord.InteractionType.modal_submit or not isinstance(interaction.data, Mapping):
+            return
+        submission = Submission.read(interaction.data)
+        if submission is not None:
+            async with self.failures.worded(interaction):
+                await self.controls.submit(interaction, submission)
+
+    async def on_command_error(self, context: commands.Context[FulletBot], error: commands.CommandError) -> None:  # type: ignore[override] # our bot
+        """Text commands are for administrators in one channel: everybody else meets silence."""
+        if isinstance(error, (commands.CommandNotFound, commands.CheckFailure)):
+            return
+        failure = self.failures.read(error, f"!{context.command}")
+        if failure is not None:
+            await context.reply(self.failures.sentence(failure, self.voices.for_guild(context.guild)))
+
+    # --- slash commands -------------------------------------------------------------------------------------------------
+
+    async def sync_commands(self, *, only_if_changed: bool = False) -> int | None:
+        """Register the commands with Discord; how many, or None when nothing had changed since the last time."""
+        wanted = await self._tree_hash()
+        if only_if_changed and (await self.house.control.get(TREE_HASH_KEY) or "").removeprefix(CLEARED) == wanted:
+            return None
+        registered = await self.tree.sync()
+        await self.house.control.set(TREE_HASH_KEY, wanted)
+        log.info("commands_synced", commands=len(registered))
+        return len(registered)
+
+    async def clear_commands(self, guild: discord.Guild | None) -> None:
+        """Remove every slash command of this application, here and everywhere.
+
+        They stay known to us: `sync_commands` brings them back without a restart; a restart alone does not.
+        """
+        assert self.application_id is not None
+        await self.http.bulk_upsert_global_commands(self.application_id, payload=[])
+        if guild is not None:
+            await self.http.bulk_upsert_guild_commands(self.application_id, guild.id, payload=[])
+        await self.house.control.set(TREE_HASH_KEY, CLEARED + await self._tree_hash())
+        log.info("commands_cleared")
+
+    async def _tree_hash(self) -> str:
+        """Of everything Discord would be told, both languages included."""
+        translator = self.tree.translator
+        assert translator is not None
+        commands_known = [
+            *self.tree.get_commands(type=discord.AppCommandType.chat_input),
+            *self.tree.get_commands(type=discord.AppCommandType.message),
+        ]
+        payloads = [await command.get_translated_payload(self.tree, translator) for command in commands_known]
+        told = json.dumps(sorted(payloads, key=lambda payload: str(payload["name"])), sort_keys=True, default=str)
+        return hashlib.sha256(f"{self.application_id}:{told}".encode()).hexdigest()
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    async def _meet(self, guild: discord.Guild) -> None:
+        """Serve the guild, or leave it."""
+        allowed = self.options.allowed_guild_id
+        if allowed is not None and guild.id != allowed:
+            log.warning("other_guild_left", guild_id=guild.id)
+            try:
+                await guild.leave()
+            except DISCORD_TROUBLE as error:
+                log.warning("other_guild_not_left", guild_id=guild.id, reason=type(error).__name__)
+            return
+        await self.rooms.welcome(guild)
+
+    def _mark_gateway(self, *, is_there: bool) -> None:
+        (self._gateway.set if is_there else self._gateway.clear)()
+        (self._lost.clear if is_there else self._lost.set)()
+
+
+def _intents() -> discord.Intents:
+    """Guilds and channels; members, to learn who left; messages with their content, for `!sync` and for uploads in sessions."""
+    intents = discord.Intents.none()
+    intents.guilds = True
+    intents.members = True
+    intents.messages = True
+    intents.message_content = True
+    return intents

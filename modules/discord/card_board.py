@@ -1,0 +1,142 @@
+"""The cards as we want them and as people see them. Applies events; sends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from modules.discord.pace import PREVIEW_EVERY_S, STEP_EVERY_S
+from modules.discord.views.queue_card import CardFace, CardState, face_of_place
+from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobRequeued, JobStarted
+from modules.domain.jobs import Job, JobId, JobState
+from modules.domain.people import ChannelId, MessageId
+from modules.domain.queue import Place
+
+JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued
+
+WAITING_STATES = frozenset({CardState.WAITING, CardState.NEXT, CardState.PAUSED, CardState.AWAY})
+
+
+@dataclass(slots=True)
+class LiveCard:
+    """One job's card: `face` is what it should say, `shown` what it says; None when nobody has seen it from this process."""
+
+    job: Job
+    message_id: MessageId | None
+    face: CardFace
+    shown: CardFace | None = None
+    preview: bytes | None = field(default=None, repr=False)
+    started_at: float | None = None  #: monotonic
+    painted_at: float = float("-inf")
+    preview_painted_at: float = float("-inf")
+    not_before: float = float("-inf")  #: Discord asked us to wait
+    #: `face.preview` counts the previews; while it is not 0, `preview` holds the newest.
+    is_over: bool = False  #: the message is to be removed
+    is_final: bool = False  #: this face is the last; then the card is left alone
+    is_released: bool = False  #: the courier has taken it over
+    is_lost: bool = False  #: somebody deleted the message
+    has_no_place: bool = False  #: its channel is gone; waits to be moved
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    @property
+    def channel_id(self) -> ChannelId:
+        """Where it hangs."""
+        return self.job.channel_id
+
+    @property
+    def needs_painting(self) -> bool:
+        """Whether people see something else than they should."""
+        if self.is_released or self.has_no_place:
+            return False
+        return self.is_over or self.is_lost or self.shown is None or not self.face.looks_like(self.shown)
+
+    def due_at(self) -> float:
+        """The first moment at which it should be painted: news at once, steps and previews at their own pace."""
+        if self.is_over or self.is_lost or self.shown is None or not self.face.differs_only_in_progress(self.shown):
+            return self.not_before
+        at = self.painted_at + STEP_EVERY_S
+        if self.face.preview != self.shown.preview:
+            at = max(at, self.preview_painted_at + PREVIEW_EVERY_S)
+        return max(at, self.not_before)
+
+
+class CardBoard:
+    """All live cards of this process."""
+
+    def __init__(self) -> None:
+        self._cards: dict[JobId, LiveCard] = {}
+
+    def __iter__(self) -> Iterator[LiveCard]:
+        return iter(list(self._cards.values()))
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def get(self, job_id: JobId) -> LiveCard | None:
+        """The card of a job, if it is on the board."""
+        return self._cards.get(job_id)
+
+    def drop(self, job_id: JobId) -> None:
+        """Take it off; the message stays as it is."""
+        self._cards.pop(job_id, None)
+
+    def of_channel(self, channel_id: ChannelId) -> list[LiveCard]:
+        """The cards in one channel that need painting, the oldest job first."""
+        cards = [card for card in self._cards.values() if card.channel_id == channel_id and card.needs_painting]
+        return sorted(cards, key=lambda card: card.job.seq)
+
+    def hang(self, job: Job, place: Place | None) -> LiveCard:
+        """The card of a job as the database tells it; an earlier one keeps what it showed."""
+        card = self._cards.get(job.id)
+        if card is None:
+            face = face_of_place(place) if place else CardFace(state=_state_of(job), shared_by=job.shared_by)
+            card = self._cards[job.id] = LiveCard(job=job, message_id=job.card_message_id, face=face)
+        elif card.job.channel_id != job.channel_id:
+            card.has_no_place, card.is_lost, card.message_id, card.shown = False, False, None, None
+        card.job = job
+        return card
+
+    def place_all(self, places: Mapping[JobId, Place]) -> None:
+        """New places of everything that waits. A job without a place is no longer waiting; its own event says what it does."""
+        for job_id, place in places.items():
+            card = self._cards.get(job_id)
+            if card and not card.is_over and not card.is_final and card.face.state in WAITING_STATES:
+                card.face = face_of_place(place, was_requeued=card.face.was_requeued)
+
+    def apply(self, event: JobEvent, now: float) -> LiveCard | None:
+        """What an event about one running job changes; the card, if it is on the board and still open."""
+        card = self._cards.get(event.job_id)
+        if card is None or card.is_over or card.is_final:
+            return None
+        match event:
+            case JobStarted(is_loading=is_loading, shared_by=shared_by):
+                card.started_at, card.preview = now, None
+                card.face = CardFace(state=CardState.LOADING if is_loading else CardState.DRAWING, shared_by=shared_by)
+            case JobProgressed(step=step, steps=steps):
+                card.started_at = now if card.started_at is None else card.started_at
+                card.face = replace(
+                    card.face, state=CardState.DRAWING, step=step, steps=steps, elapsed_s=now - card.started_at,
+                    position=0, moment=None, was_requeued=False,
+                )  # fmt: skip
+            case JobPreviewed(jpeg=jpeg):
+                card.preview = jpeg
+                card.face = replace(card.face, state=CardState.DRAWING, preview=card.face.preview + 1)
+            case JobFinishing():
+                card.face = CardFace(state=CardState.FINISHING, preview=card.face.preview)
+            case JobRequeued():
+                card.preview, card.started_at = None, None
+                card.face = CardFace(state=CardState.NEXT, was_requeued=True)
+        return card
+
+
+def _state_of(job: Job) -> CardState:
+    match job.state:
+        case JobState.CANCELLED:
+            return CardState.CANCELLED
+        case JobState.QUEUED:
+            return CardState.NEXT
+        case JobState.GENERATED:
+            return CardState.FINISHING
+        case _:
+            return CardState.DRAWING

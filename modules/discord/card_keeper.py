@@ -1,0 +1,316 @@
+"""Keeps every card saying what is so: on change only, within Discord's limits, over restarts, each channel by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from modules.discord.card_board import CardBoard, LiveCard
+from modules.discord.house import House
+from modules.discord.pace import ChannelPace
+from modules.discord.posting import Attached, Post, nonce_for, posted_at
+from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
+from modules.discord.views.queue_card import PREVIEW_FILE, CardFace, CardState, queue_card
+from modules.discord.voices import Voices
+from modules.discord.wording import spec_of
+from modules.domain.errors import FulletError
+from modules.domain.events import (
+    Event,
+    JobAccepted,
+    JobFinishing,
+    JobPreviewed,
+    JobProgressed,
+    JobRequeued,
+    JobSettled,
+    JobStarted,
+    QueueChanged,
+    QueuePaused,
+    ServerBack,
+    ServerLost,
+)
+from modules.domain.jobs import ACTIVE_STATES, Job, JobId, JobState
+from modules.domain.people import ChannelId, MessageId, UserId
+from modules.domain.queue import Place
+
+log = structlog.get_logger(__name__)
+
+#: Edits of messages older than an hour are capped (30046): a card this old is posted anew instead.
+CARD_LIFE = timedelta(minutes=55)
+#: Places are asked for at most this often; each answer serves all cards.
+PLACES_EVERY_S = 1.0
+#: The database is the truth: read it this often, whatever events came or were lost.
+RECONCILE_EVERY_S = 30.0
+#: One call to Discord, with discord.py's own waiting for its rate limits.
+PAINT_TIMEOUT_S = 40.0
+#: Calls under way at once, over all channels.
+PAINTS_AT_ONCE = 24
+#: Over jobs whose card may still hang, looked at when we start.
+LEFTOVERS = 200
+RETRY_S = 2.0
+
+
+class CardKeeper:
+    """Hangs a card for every accepted job, repaints it as the job goes on, and takes it down when the result is posted."""
+
+    def __init__(self, house: House, post: Post, voices: Voices, when_ready: Callable[[], Awaitable[None]]) -> None:
+        self._house = house
+        self._when_ready = when_ready
+        self._post = post
+        self._voices = voices
+        self._board = CardBoard()
+        self._paces: dict[ChannelId, ChannelPace] = {}
+        self._painters: dict[ChannelId, asyncio.Event] = {}
+        self._permits = asyncio.Semaphore(PAINTS_AT_ONCE)
+        self._places_moved = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # --- what others call -----------------------------------------------------------------------------------------------
+
+    async def retire(self, job: Job) -> None:
+        """The result is posted: take the card down."""
+        card = self._board.get(job.id)
+        if card is None and job.card_message_id is not None:
+            card = self._board.hang(job, None)
+        if card is not None:
+            card.is_over, card.is_released = True, False
+            self._wake(card.channel_id)
+
+    async def release(self, job: Job) -> MessageId | None:
+        """Hand the card's message over to the courier: nothing more is painted once this returns."""
+        card = self._board.get(job.id)
+        if card is None:
+            return job.card_message_id
+        card.is_released = True
+        async with card.turn:  # an edit that is under way ends first, or it would overwrite what the courier writes
+            self._board.drop(job.id)
+            return card.message_id
+
+    async def moved(self, user_id: UserId, channel_id: ChannelId) -> None:
+        """A person's channel was made anew: their cards hang there from now on."""
+        for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
+            self._board.hang(job, None)
+            self._wake(channel_id)
+
+    # --- the service ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the house's events until cancelled."""
+        await self._when_ready()
+        async with asyncio.TaskGroup() as tasks, self._house.studio.events() as events:
+            self._tasks = tasks
+            tasks.create_task(self._keep_places(), name="cards-places")
+            tasks.create_task(self._keep_true(), name="cards-reconcile")
+            async for event in events:
+                try:
+                    await self._note(event)
+                except FulletError as error:
+                    log.warning("card_event_not_followed", event_kind=type(event).__name__, code=error.code.value)
+
+    async def _note(self, event: Event) -> None:
+        match event:
+            case JobAccepted(job_id=job_id):
+                await self._hang(job_id)
+            case JobSettled(job_id=job_id, state=state):
+                await self._settle(job_id, state)
+            case QueueChanged() | QueuePaused() | ServerLost() | ServerBack():
+                self._places_moved.set()
+            case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued():
+                if isinstance(event, JobStarted) and self._board.get(event.job_id) is None:
+                    await self._hang(event.job_id)
+                card = self._board.apply(event, self._house.clock.monotonic())
+                if card is not None:
+                    self._wake(card.channel_id)
+                if isinstance(event, JobRequeued):
+                    self._places_moved.set()
+            case _:
+                assert_never(event)
+
+    async def _hang(self, job_id: JobId) -> None:
+        job = await self._house.jobs.job(job_id)
+        if job is not None and job.state.is_active:
+            place = await self._house.studio.place(job_id) if job.state is JobState.QUEUED else None
+            card = self._board.hang(job, place)
+            self._wake(card.channel_id)
+
+    async def _settle(self, job_id: JobId, state: JobState) -> None:
+        card = self._board.get(job_id)
+        if card is None:
+            return
+        match state:
+            case JobState.GENERATED if card.face.state is not CardState.FINISHING:
+                card.face = CardFace(state=CardState.FINISHING, preview=card.face.preview)
+            case JobState.CANCELLED:
+                card.preview = None
+                card.face, card.is_final = CardFace(state=CardState.CANCELLED), True
+            case JobState.DELIVERED | JobState.UNDELIVERABLE:
+                card.is_over = True
+            case _:
+                return  # FAILED: the courier writes it, in the card's place
+        self._wake(card.channel_id)
+
+    async def _keep_places(self) -> None:
+        while True:
+            await self._places_moved.wait()
+            self._places_moved.clear()
+            try:
+                self._show_places(await self._house.studio.places())
+            except FulletError as error:
+                log.warning("places_not_read", code=error.code.value)
+            await asyncio.sleep(PLACES_EVERY_S)
+
+    def _show_places(self, places: Mapping[JobId, Place]) -> None:
+        self._board.place_all(places)
+        for card in self._board:
+            if card.needs_painting:
+                self._wake(card.channel_id)
+
+    async def _keep_true(self) -> None:
+        """Adopt what an earlier start left, then compare with the database now and then: a lost event loses nothing."""
+        is_first = True
+        while True:
+            try:
+                await self._reconcile(is_first=is_first)
+                is_first = False
+            except FulletError as error:
+                log.warning("cards_not_compared", code=error.code.value)
+            await asyncio.sleep(RECONCILE_EVERY_S)
+
+    async def _reconcile(self, *, is_first: bool) -> None:
+        active = await self._house.jobs.jobs(states=ACTIVE_STATES, limit=10_000, newest_first=False)
+        places = await self._house.studio.places()
+        for job in active:
+            if (card := self._board.get(job.id)) is None or card.job.channel_id != job.channel_id:
+                self._board.hang(job, places.get(job.id))
+        known = {job.id for job in active}
+        for card in self._board:
+            if card.job.id not in known and not card.is_over and not card.is_final:
+                now = await self._house.jobs.job(card.job.id)
+                if now is None:
+                    self._board.drop(card.job.id)
+                elif now.state.is_over:
+                    await self._settle(now.id, now.state)
+        if is_first:
+            await self._take_leftovers()
+        self._show_places(places)
+
+    async def _take_leftovers(self) -> None:
+        """Cards of jobs that ended while nobody was there to take them down."""
+        over = {JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.CANCELLED}
+        for job in await self._house.jobs.jobs(states=over, limit=LEFTOVERS):
+            if job.card_message_id is not None:
+                self._board.hang(job, None)
+                await self._settle(job.id, job.state)
+
+    # --- painting -------------------------------------------------------------------------------------------------------
+
+    def _wake(self, channel_id: ChannelId) -> None:
+        """Have the channel's painter look again; one is started where none is at work."""
+        changed = self._painters.get(channel_id)
+        if changed is not None:
+            changed.set()
+        elif self._tasks is not None:
+            self._painters[channel_id] = asyncio.Event()
+            self._tasks.create_task(self._paint_channel(channel_id), name=f"cards-{channel_id}")
+
+    async def _paint_channel(self, channel_id: ChannelId) -> None:
+        """Paint this channel's cards until none needs it. Only the newest face counts: slow never means a queue of old ones."""
+        changed = self._painters[channel_id]
+        pace = self._paces.setdefault(channel_id, ChannelPace())
+        try:
+            while cards := self._board.of_channel(channel_id):
+                changed.clear()
+                card = min(cards, key=LiveCard.due_at)
+                wait_s = max(card.due_at(), pace.free_at()) - self._house.clock.monotonic()
+                if wait_s > 0:
+                    await _either(changed, wait_s)
+                    continue
+                async with self._permits, card.turn:
+                    if card.needs_painting:
+                        await self._paint(card)
+                pace.note(self._house.clock.monotonic())
+        finally:
+            del self._painters[channel_id]
+
+    async def _paint(self, card: LiveCard) -> None:
+        try:
+            async with asyncio.timeout(PAINT_TIMEOUT_S):
+                await self._bring_up_to_date(card)
+        except FulletError as error:
+            log.warning("card_not_noted", code=error.code.value)
+            card.not_before = self._house.clock.monotonic() + RETRY_S
+        except DISCORD_TROUBLE as error:
+            self._take_refusal(card, error)
+        except Exception:  # a card that cannot be drawn must not end the others; seen in the log
+            log.exception("card_not_drawn", job_id=str(card.job.id))
+            card.shown = card.face
+
+    async def _bring_up_to_date(self, card: LiveCard) -> None:
+        if card.is_over:
+            await self._take_down(card)
+            return
+        face = card.face
+        files = [Attached(name=PREVIEW_FILE, data=card.preview)] if face.preview and card.preview else []
+        spec = spec_of(self._house.catalogue.models(), card.job)
+        view = queue_card(card.job, face, spec, self._voices.speaking(card.job.language))
+        old = card.message_id
+        if old is not None and not card.is_lost and self._is_young(old):
+            await self._post.edit(card.channel_id, old, view, files)
+        else:
+            # The nonce names the message before it: a repeat after a crash is the same message, a new card is a new one.
+            nonce = nonce_for(card.job.id, f"card {old or 0}")
+            card.message_id = await self._post.send(card.channel_id, view, files, nonce=nonce)
+            await self._house.jobs.set_card(card.job.id, card.message_id)
+            if old is not None and not card.is_lost:
+                await self._post.delete(card.channel_id, old)
+            card.is_lost = False
+        self._note_shown(card, face)
+        if card.is_final and card.face.looks_like(face):
+            await self._house.jobs.set_card(card.job.id, None)
+            self._board.drop(card.job.id)
+
+    def _note_shown(self, card: LiveCard, face: CardFace) -> None:
+        now = self._house.clock.monotonic()
+        if card.shown is None or face.preview != card.shown.preview:
+            card.preview_painted_at = now
+        card.shown, card.painted_at = face, now
+
+    async def _take_down(self, card: LiveCard) -> None:
+        if card.message_id is not None:
+            await self._post.delete(card.channel_id, card.message_id)
+            await self._house.jobs.set_card(card.job.id, None)
+        self._board.drop(card.job.id)
+
+    def _take_refusal(self, card: LiveCard, error: Exception) -> None:
+        refusal = refusal_of(error)
+        now = self._house.clock.monotonic()
+        match refusal.kind:
+            case RefusalKind.MESSAGE_GONE:
+                card.is_lost = True
+            case RefusalKind.PLACE_GONE:
+                log.warning("card_place_gone", job_id=str(card.job.id))
+                card.has_no_place = True
+                if card.is_over or card.is_final:
+                    self._board.drop(card.job.id)
+            case RefusalKind.WRONG | RefusalKind.TOO_LARGE:
+                log.error("card_refused", job_id=str(card.job.id), exc_info=error)
+                card.shown = card.face  # the same would be refused again; the next change gets its chance
+                card.not_before = now + RETRY_S
+            case RefusalKind.LATER:
+                card.not_before = now + (refusal.retry_after_s or RETRY_S)
+
+    def _is_young(self, message_id: MessageId) -> bool:
+        now: datetime = self._house.clock.now()
+        return now - posted_at(message_id) < CARD_LIFE
+
+
+async def _either(changed: asyncio.Event, wait_s: float) -> None:
+    """Until something changed or the time is up."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await changed.wait()
+    except TimeoutError:
+        pass

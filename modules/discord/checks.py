@@ -1,0 +1,66 @@
+"""Who may do what, and where: decided without any I/O."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+import discord
+
+from modules.domain.catalogue import ModelSpec, Wish
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import Job
+from modules.domain.people import GuildId
+from modules.domain.records import GuildSettings
+
+
+def check_wish(wish: Wish, spec: ModelSpec, settings: GuildSettings, channel: object) -> None:
+    """Raise PROMPT_BLOCKED or MODEL_AGE_RESTRICTED where the guild's rules forbid the wish."""
+    said = _words(f"{wish.prompt} {wish.negative_prompt}")
+    if any(_words(word) in said for word in settings.blocked_words if word.strip()):
+        raise FulletError(ErrorCode.PROMPT_BLOCKED)
+    if spec.is_age_restricted and not _is_age_restricted(channel):
+        raise FulletError(ErrorCode.MODEL_AGE_RESTRICTED, model=spec.label)
+
+
+def weight_of(role_ids: Iterable[int], settings: GuildSettings) -> float:
+    """The greatest weight of a person's roles; 1 for a plain member. Never zero or less: everyone is served."""
+    weights = [settings.role_weights[role_id] for role_id in role_ids if role_id in settings.role_weights]
+    return max((weight for weight in weights if weight > 0), default=1.0)
+
+
+def is_admin(interaction: discord.Interaction) -> bool:
+    """Whether Discord says that this person administers the guild they act in."""
+    return interaction.guild_id is not None and interaction.permissions.administrator
+
+
+def check_owner(job: Job | None, interaction: discord.Interaction) -> Job:
+    """The job, if this person may act on it: its owner, or an administrator of its guild. Raises JOB_UNKNOWN, JOB_NOT_YOURS."""
+    if job is None or (interaction.guild_id is not None and interaction.guild_id != job.guild_id):
+        raise FulletError(ErrorCode.JOB_UNKNOWN)
+    if interaction.user.id != job.user_id and not (is_admin(interaction) and interaction.guild_id == job.guild_id):
+        raise FulletError(ErrorCode.JOB_NOT_YOURS, owner=job.display_name)
+    return job
+
+
+def check_guild(guild_id: int | None, allowed: GuildId | None) -> None:
+    """Commands work in the one guild we serve. Raises NOT_IN_A_GUILD, OTHER_GUILD."""
+    if guild_id is None:
+        raise FulletError(ErrorCode.NOT_IN_A_GUILD)
+    if allowed is not None and guild_id != allowed:
+        raise FulletError(ErrorCode.OTHER_GUILD)
+
+
+def _words(text: str) -> str:
+    """The words in lower case, without accents or tricks of width, a space around each."""
+    flat = unicodedata.normalize("NFKD", text).casefold()
+    kept = "".join(char if char.isalnum() else " " for char in flat if not unicodedata.combining(char))
+    return f" {' '.join(kept.split())} "
+
+
+def _is_age_restricted(channel: object) -> bool:
+    match channel:
+        case discord.TextChannel() | discord.VoiceChannel() | discord.StageChannel() | discord.Thread():
+            return channel.is_nsfw()
+        case _:
+            return False

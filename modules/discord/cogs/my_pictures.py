@@ -1,0 +1,143 @@
+"""A person's own things: `/queue`, `/history`, `/recall`, `/settings`, `/mydata`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands, ui
+from discord.ext import commands
+
+from modules.discord.failures import show_privately
+from modules.discord.posting import Attached
+from modules.discord.suggestions import MAX_SUGGESTIONS, model_choices, size_choices
+from modules.discord.translator import phrase as _
+from modules.discord.views.buttons import Act, button
+from modules.discord.views.layout import Accent, card
+from modules.discord.views.notices import notice
+from modules.discord.views.recipe_card import recipe_card, recipe_file
+from modules.discord.views.settings_card import settings_card
+from modules.discord.wording import spec_of
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import Dimensions
+from modules.domain.people import Language, UserId
+from modules.domain.recipes import MAX_PICTURES_PER_JOB, ModelName
+from modules.domain.records import PersonSettings
+
+if TYPE_CHECKING:
+    from modules.discord.bot import FulletBot
+
+Count = app_commands.Range[int, 1, MAX_PICTURES_PER_JOB]
+_LANGUAGE_NAMES = {Language.ENGLISH: "English", Language.SPANISH: "Español"}
+
+
+class MyPictures(commands.Cog):
+    """Private answers about one's own jobs, pictures and settings."""
+
+    mydata = app_commands.Group(name="mydata", description=_("command.mydata.description"))
+
+    def __init__(self, bot: FulletBot) -> None:
+        self.bot = bot
+
+    @app_commands.command(name="queue", description=_("command.queue.description"))
+    async def queue(self, interaction: discord.Interaction) -> None:
+        """What of mine waits and runs."""
+        await self.bot.own.show_queue(interaction)
+
+    @app_commands.command(name="history", description=_("command.history.description"))
+    async def history(self, interaction: discord.Interaction) -> None:
+        """My last pictures."""
+        await self.bot.own.show_history(interaction)
+
+    @app_commands.command(name="recall", description=_("command.recall.description"))
+    @app_commands.describe(id=_("command.recall.id"))
+    async def recall(self, interaction: discord.Interaction, id: str) -> None:
+        """A recipe by the id under its picture."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        job = await self.bot.own.recall(interaction, id)
+        texts = await self.bot.voices.for_person(interaction)
+        view = recipe_card(job, spec_of(self.bot.house.catalogue.models(), job), texts)
+        await show_privately(interaction, view, [recipe_file(job).as_file()])
+
+    @app_commands.command(name="settings", description=_("command.settings.description"))
+    @app_commands.describe(
+        model=_("command.settings.model"),
+        size=_("command.settings.size"),
+        count=_("command.settings.count"),
+        language=_("command.settings.language"),
+        quiet=_("command.settings.quiet"),
+        spoiler=_("command.settings.spoiler"),
+        reset=_("command.settings.reset"),
+    )
+    @app_commands.choices(
+        language=[app_commands.Choice(name=name, value=language.value) for language, name in _LANGUAGE_NAMES.items()]
+    )
+    async def settings(
+        self,
+        interaction: discord.Interaction,
+        model: str | None = None,
+        size: str | None = None,
+        count: Count | None = None,
+        language: str | None = None,
+        quiet: bool | None = None,
+        spoiler: bool | None = None,
+        reset: bool = False,
+    ) -> None:
+        """Change what is given, show all."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user_id = UserId(interaction.user.id)
+        stored = await self.bot.house.people.settings(user_id)
+        mine = PersonSettings(user_id=user_id, is_banned=stored.is_banned) if reset else stored
+        wanted = replace(
+            mine,
+            model=self.bot.house.catalogue.model(ModelName(model)).name if model else mine.model,
+            size=_checked_size(size) if size else mine.size,
+            count=count or mine.count,
+            language=language or mine.language,
+            is_quiet=mine.is_quiet if quiet is None else quiet,
+            is_spoiler=mine.is_spoiler if spoiler is None else spoiler,
+        )
+        if wanted != stored:
+            await self.bot.house.people.save_settings(wanted)
+        texts = await self.bot.voices.for_person(interaction)
+        await show_privately(interaction, settings_card(wanted, self.bot.house.catalogue.models(), texts))
+
+    @settings.autocomplete("model")
+    async def suggest_model(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        """Models by name."""
+        wanted = typed.casefold()
+        choices = [choice for choice in model_choices(self.bot.house.catalogue) if wanted in choice.name.casefold()]
+        return choices[:MAX_SUGGESTIONS]
+
+    @settings.autocomplete("size")
+    async def suggest_size(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        """Presets; anything else may be typed."""
+        return size_choices(self.bot.house.catalogue, getattr(interaction.namespace, "model", None), typed)
+
+    @mydata.command(name="export", description=_("command.mydata.export"))
+    async def export(self, interaction: discord.Interaction) -> None:
+        """Everything stored about the person, as a file only they get."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        texts = await self.bot.voices.for_person(interaction)
+        stored = await self.bot.house.people.export(UserId(interaction.user.id))
+        text = await asyncio.to_thread(json.dumps, stored, ensure_ascii=False, indent=2, default=str)
+        file = Attached(name="fullet-mydata.json", data=text.encode())
+        view = card(Accent.GREY, texts("mydata.exported"), ui.File(f"attachment://{file.name}"))
+        await show_privately(interaction, view, [file.as_file()])
+
+    @mydata.command(name="erase", description=_("command.mydata.erase"))
+    async def erase(self, interaction: discord.Interaction) -> None:
+        """Asks first: it cannot be undone."""
+        texts = await self.bot.voices.for_person(interaction)
+        yes = button(Act.ERASE_ME, texts("button.erase_me"), style=discord.ButtonStyle.danger)
+        await show_privately(interaction, notice(texts("mydata.question"), yes, accent=Accent.RED))
+
+
+def _checked_size(typed: str) -> str:
+    size = Dimensions.parse(typed)
+    if size is None:
+        raise FulletError(ErrorCode.SIZE_INVALID, text=typed, example="1024x1024")
+    return str(size)

@@ -1,0 +1,94 @@
+"""What happens in session channels: uploads are remembered, activity is noted, a channel still needed comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+import structlog
+from discord.ext import commands
+
+from modules.domain.errors import FulletError
+from modules.domain.jobs import ACTIVE_STATES, JobState
+from modules.domain.people import ChannelId, GuildId, UserId
+
+if TYPE_CHECKING:
+    from modules.discord.bot import FulletBot
+
+log = structlog.get_logger(__name__)
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_KEPT = "🖼️"
+
+
+class Sessions(commands.Cog):
+    """Listens; has no commands of its own."""
+
+    def __init__(self, bot: FulletBot) -> None:
+        self.bot = bot
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """A picture posted in one's own session is what `/edit` takes when none is attached."""
+        if message.author.bot or message.guild is None:
+            return
+        try:
+            owner = await self.bot.rooms.owner_of(ChannelId(message.channel.id))
+            if owner is None:
+                return
+            await self.bot.rooms.touch(ChannelId(message.channel.id))
+            if owner == message.author.id and message.attachments:
+                await self._remember(message, owner)
+        except FulletError as error:
+            log.warning("message_not_followed", code=error.code.value)
+
+    async def _remember(self, message: discord.Message, owner: UserId) -> None:
+        pictures = [attached for attached in message.attachments if attached.filename.lower().endswith(PICTURE_ENDINGS)]
+        texts = self.bot.voices.for_guild(message.guild)
+        try:
+            # The last picture, or the last file: what is no picture gets the sentence that says so.
+            blob_id = await self.bot.asking.upload((pictures or message.attachments)[-1])
+        except FulletError as error:
+            await message.reply(self.bot.failures.sentence(error, texts), mention_author=False)
+            return
+        await self.bot.house.blobs.remember_last(owner, blob_id)
+        await message.add_reaction(_KEPT)
+
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Commands and presses in a session count as activity too."""
+        if interaction.channel_id is None or interaction.type is discord.InteractionType.autocomplete:
+            return
+        try:
+            await self.bot.rooms.touch(ChannelId(interaction.channel_id))
+        except FulletError as error:
+            log.warning("activity_not_noted", code=error.code.value)
+
+    @commands.Cog.listener()
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        """While its person waits for something, a deleted session comes back; else it is forgotten."""
+        try:
+            session = await self.bot.house.sessions.by_channel(ChannelId(channel.id))
+            if session is None:
+                return
+            await self.bot.house.sessions.remove(session.channel_id)
+            if await self.bot.house.jobs.jobs(user_id=session.user_id, states=ACTIVE_STATES | {JobState.GENERATED}, limit=1):
+                again = await self.bot.rooms.reopen(session.guild_id, session.user_id)
+                if again is not None:
+                    await self.bot.house.jobs.move_channel(session.user_id, again.channel_id)
+                    await self.bot.cards.moved(session.user_id, again.channel_id)
+        except (FulletError, discord.HTTPException) as error:
+            log.warning("session_not_reopened", channel_id=channel.id, reason=type(error).__name__)
+
+    @commands.Cog.listener()
+    async def on_raw_member_remove(self, event: discord.RawMemberRemoveEvent) -> None:
+        """Who leaves waits for nothing any more."""
+        await self._cancel_all(UserId(event.user.id), GuildId(event.guild_id))
+
+    async def _cancel_all(self, user_id: UserId, guild_id: GuildId) -> None:
+        try:
+            for job in await self.bot.house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
+                if job.guild_id == guild_id:
+                    await self.bot.house.studio.cancel(job.id)
+        except FulletError as error:
+            log.warning("jobs_of_leaver_not_cancelled", code=error.code.value)

@@ -1,0 +1,211 @@
+"""What buttons and modals do: read the stored job, check who presses, act, answer. Nothing is remembered between presses."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import discord
+
+from modules.discord import wishes
+from modules.discord.asking import Asking
+from modules.discord.checks import check_owner
+from modules.discord.failures import show_privately
+from modules.discord.house import House
+from modules.discord.numbers import seed_number, whole_number
+from modules.discord.own_pictures import OwnPictures
+from modules.discord.views.answer import accepted
+from modules.discord.views.buttons import Act, Press, button
+from modules.discord.views.forms import FormName, Submission, edit_form, remix_form
+from modules.discord.views.layout import Accent
+from modules.discord.views.notices import notice
+from modules.discord.views.recipe_card import recipe_card, recipe_file
+from modules.discord.voices import Voices
+from modules.discord.wording import spec_of
+from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import BlobId
+from modules.domain.jobs import Job, JobId, Origin
+from modules.domain.recipes import MAX_PICTURES_PER_JOB
+
+#: The same button by the same person within this time is one press: fingers and slow clients repeat.
+DOUBLE_PRESS_S = 1.5
+_REMEMBERED_PRESSES = 512
+
+Interaction = discord.Interaction[discord.Client]
+Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
+
+
+class Controls:
+    """Acts on presses and submissions. Raises FulletError; `Failures` words it."""
+
+    def __init__(self, house: House, asking: Asking, own: OwnPictures, voices: Voices) -> None:
+        self._house = house
+        self._asking = asking
+        self._own = own
+        self._voices = voices
+        self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
+        self._deeds: dict[Act, Deed] = {
+            Act.CANCEL: self._cancel,
+            Act.RETRY: self._again,
+            Act.AGAIN: self._again,
+            Act.VARY: self._ask_how_far,
+            Act.VARY_SUBTLE: self._vary,
+            Act.VARY_STRONG: self._vary,
+            Act.EDIT: self._open_edit,
+            Act.UPSCALE: self._upscale,
+            Act.REMIX: self._open_remix,
+            Act.RECIPE: self._show_recipe,
+            Act.DELETE: self._ask_to_delete,
+            Act.DELETE_NOW: self._delete,
+        }
+
+    async def press(self, interaction: Interaction, press: Press) -> None:
+        """One button pressed. Raises what its act deserves; a button of another version is answered kindly."""
+        if self._is_repeated(interaction, press):
+            await interaction.response.defer()
+            return
+        match press.act:
+            case None:
+                raise FulletError(ErrorCode.RECIPE_GONE)
+            case Act.MY_QUEUE:
+                await self._own.show_queue(interaction)
+            case Act.HISTORY:
+                await self._own.show_history(interaction, press.argument)
+            case Act.ERASE_ME:
+                await self._own.erase(interaction)
+            case act:
+                job = await self._house.jobs.job(press.job_id) if press.job_id else None
+                await self._deeds[act](interaction, check_owner(job, interaction), press)
+
+    async def submit(self, interaction: Interaction, submission: Submission) -> None:
+        """One modal sent."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        stored = await self._house.jobs.job(submission.job_id) if submission.job_id else None
+        job = check_owner(stored, interaction)
+        match submission.form:
+            case FormName.EDIT:
+                index = _index(submission.argument or submission.text("picture"))
+                source = await self._picture(job.id, index)
+                wish = wishes.edit(job.recipe, self._able_to(WorkflowKind.EDIT), source, submission.text("prompt"))
+                await self._ask(interaction, job, wish, Origin.EDIT)
+            case FormName.REMIX:
+                await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
+
+    # --- deeds ----------------------------------------------------------------------------------------------------------
+
+    async def _cancel(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await interaction.response.defer()
+        await self._house.studio.cancel(job.id)  # the card shows it
+        if interaction.message is not None and interaction.message.flags.ephemeral:
+            await self._own.show_queue(interaction)
+
+    async def _again(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        make = wishes.same if press.act is Act.RETRY else wishes.again
+        await self._ask(interaction, job, make(job.recipe, self._spec(job)), Origin.AGAIN)
+
+    async def _ask_how_far(self, interaction: Interaction, job: Job, press: Press) -> None:
+        texts = await self._voices.for_person(interaction)
+        picture = press.argument or "0"
+        question = notice(
+            texts("vary.question"),
+            button(Act.VARY_SUBTLE, texts("button.vary_s"), job.id, picture, emoji="🌱"),
+            button(Act.VARY_STRONG, texts("button.vary_x"), job.id, picture, emoji="🌪️"),
+        )
+        await show_privately(interaction, question)
+
+    async def _vary(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        index = _index(press.argument)
+        is_strong = press.act is Act.VARY_STRONG
+        wish = wishes.vary(job.recipe, self._spec(job), await self._picture(job.id, index), index, is_strong=is_strong)
+        await self._ask(interaction, job, wish, Origin.VARY)
+
+    async def _upscale(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        source = await self._picture(job.id, _index(press.argument))
+        await self._ask(interaction, job, wishes.upscale(job.recipe, self._able_to(WorkflowKind.UPSCALE), source), Origin.UPSCALE)
+
+    async def _open_edit(self, interaction: Interaction, job: Job, press: Press) -> None:
+        texts = await self._voices.for_person(interaction)
+        index = _index(press.argument) if press.argument else None
+        await interaction.response.send_modal(edit_form(job, index, texts))
+
+    async def _open_remix(self, interaction: Interaction, job: Job, press: Press) -> None:
+        texts = await self._voices.for_person(interaction)
+        await interaction.response.send_modal(remix_form(job, self._spec(job), texts))
+
+    async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
+        texts = await self._voices.for_person(interaction)
+        view = recipe_card(job, spec_of(self._house.catalogue.models(), job), texts)
+        await show_privately(interaction, view, [recipe_file(job).as_file()])
+
+    async def _ask_to_delete(self, interaction: Interaction, job: Job, press: Press) -> None:
+        texts = await self._voices.for_person(interaction)
+        yes = button(Act.DELETE_NOW, texts("button.delete_now"), job.id, style=discord.ButtonStyle.danger)
+        await show_privately(interaction, notice(texts("delete.question", count=job.recipe.count), yes, accent=Accent.RED))
+
+    async def _delete(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await interaction.response.defer()
+        texts = await self._voices.for_person(interaction)
+        await self._house.blobs.erase_job(job.id)
+        await self._own.remove_message(job)
+        await interaction.edit_original_response(view=notice(texts("delete.done", count=job.recipe.count)))
+
+    # --- shared ---------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, interaction: Interaction, parent: Job, wish: Wish, origin: Origin) -> None:
+        """Submit for whoever pressed, and say the place."""
+        texts = await self._voices.for_person(interaction)
+        done = await self._asking.ask(interaction, wish, origin, guild_id=parent.guild_id, parent_id=parent.id)
+        await show_privately(interaction, accepted(done.ticket, done.session.channel_id, parent.guild_id, texts))
+
+    def _remixed(self, job: Job, submission: Submission) -> Wish:
+        spec = self._spec(job)
+        wish = replace(
+            wishes.same(job.recipe, spec),
+            prompt=submission.text("prompt"),
+            negative_prompt=submission.text("negative_prompt"),
+            seed=seed_number(submission.text("seed")),
+        )
+        if "size" in submission.answers:
+            wish = replace(wish, size=submission.text("size").strip() or None)
+        if "steps" in submission.answers:
+            low, high = round(spec.steps.low), round(spec.steps.high)
+            wish = replace(wish, steps=whole_number(submission.text("steps"), "steps", low, high))
+        if "count" in submission.answers:
+            wish = replace(wish, count=whole_number(submission.text("count"), "count", 1, MAX_PICTURES_PER_JOB) or 1)
+        return wish
+
+    async def _picture(self, job_id: JobId, index: int) -> BlobId:
+        blob_ids = await self._house.blobs.of_job(job_id)
+        if index >= len(blob_ids):
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        return blob_ids[index]
+
+    def _spec(self, job: Job) -> ModelSpec:
+        spec = spec_of(self._house.catalogue.models(), job)
+        if spec is None:
+            raise FulletError(ErrorCode.RECIPE_GONE)
+        return spec
+
+    def _able_to(self, kind: WorkflowKind) -> list[ModelSpec]:
+        """The models that can do this, those that could start now first."""
+        catalogue = self._house.catalogue
+        return sorted(catalogue.models(kind), key=lambda spec: not catalogue.is_available(spec.name, kind))
+
+    def _is_repeated(self, interaction: Interaction, press: Press) -> bool:
+        key = (interaction.user.id, interaction.message.id if interaction.message else 0, press)
+        now = self._house.clock.monotonic()
+        before = self._presses.pop(key, float("-inf"))
+        self._presses[key] = now
+        while len(self._presses) > _REMEMBERED_PRESSES:
+            self._presses.popitem(last=False)
+        return now - before < DOUBLE_PRESS_S
+
+
+def _index(text: str) -> int:
+    """Which picture; the first where nothing is said."""
+    return int(text) if text.isascii() and text.isdigit() and int(text) < MAX_PICTURES_PER_JOB else 0

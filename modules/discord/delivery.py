@@ -1,0 +1,235 @@
+"""One delivery: where it goes, what it looks like, and whether it is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import discord
+import structlog
+from discord import ui
+
+from modules.discord.card_keeper import CardKeeper
+from modules.discord.exports import Exports
+from modules.discord.failures import sentence
+from modules.discord.house import House
+from modules.discord.posting import Attached, Post, nonce_for
+from modules.discord.refusals import RefusalKind, refusal_of
+from modules.discord.session_rooms import SessionRooms
+from modules.discord.views.buttons import Act, custom_id
+from modules.discord.views.result_card import failure_card, result_card
+from modules.discord.voices import Voices
+from modules.discord.wording import plain, spec_of
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import Picture
+from modules.domain.jobs import Job, short_id
+from modules.domain.people import ChannelId, MessageId, UserId
+from modules.domain.records import MessageKind, OutboxItem
+
+log = structlog.get_logger(__name__)
+
+#: Within this time Discord answers a repeated nonce with the message it already has (durability.md).
+NONCE_COVERS = timedelta(minutes=2)
+#: Below this a picture is no longer worth sending smaller.
+SMALLEST_LIMIT_BYTES = 1024 * 1024
+#: Clocks differ: the search begins a little before the intent.
+SEARCH_MARGIN = timedelta(seconds=30)
+
+
+class NowhereToSend(Exception):  # noqa: N818 - a fact about the world, not a fault
+    """The session cannot be had and the person takes no direct messages, or there is nothing left to send."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message ready to go, and how to know it again."""
+
+    job: Job
+    view: ui.LayoutView
+    pictures: Sequence[Picture] = ()
+    pings: UserId | None = None
+    is_it: Callable[[discord.Message], bool]
+
+
+class Delivery:
+    """Delivers one item at a time; safe to call for several items at once."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        house: House,
+        post: Post,
+        rooms: SessionRooms,
+        cards: CardKeeper,
+        voices: Voices,
+        exports: Exports,
+    ) -> None:
+        self._client = client
+        self._house = house
+        self._post = post
+        self._rooms = rooms
+        self._cards = cards
+        self._voices = voices
+        self._exports = exports
+        self._started_at = house.clock.now()
+
+    async def deliver(self, item: OutboxItem) -> MessageId | None:
+        """Send it, or find it sent. Raises NowhereToSend, `DISCORD_TROUBLE` (worth another try), FulletError (our stores)."""
+        job = await self._house.jobs.job(item.job_id)
+        if job is None:
+            raise NowhereToSend
+        must_search = needs_search(item, self._house.clock.now(), self._started_at)
+        match item.kind:
+            case MessageKind.RESULT:
+                return await self._result(job, item, must_search=must_search)
+            case MessageKind.FAILURE:
+                return await self._failure(job, item, must_search=must_search)
+
+    async def tidy(self, item: OutboxItem) -> None:
+        """After the delivery is noted: take the card down, or forget that the failed one was a card."""
+        job = await self._house.jobs.job(item.job_id)
+        if job is None:
+            return
+        if item.kind is MessageKind.RESULT:
+            await self._cards.retire(job)
+        elif job.card_message_id is not None:
+            await self._house.jobs.set_card(job.id, None)
+
+    async def _result(self, job: Job, item: OutboxItem, *, must_search: bool) -> MessageId:
+        blob_ids = await self._house.blobs.of_job(job.id)
+        pictures = [picture for blob_id in blob_ids if (picture := await self._house.blobs.get(blob_id)) is not None]
+        if not pictures:
+            raise NowhereToSend
+        limit = self._upload_limit(job)
+        while True:
+            letter = await self._letter(job, pictures, limit)
+            try:
+                message_id = await self._send(letter, item.first_try_at if must_search else None)
+            except discord.HTTPException as error:
+                if refusal_of(error).kind is not RefusalKind.TOO_LARGE or limit < SMALLEST_LIMIT_BYTES:
+                    raise
+                limit //= 2  # the guild allows less than it says, or the pictures together are too much
+            else:
+                await self._exports.keep(job, pictures)
+                return message_id
+
+    async def _letter(self, job: Job, pictures: Sequence[Picture], limit: int) -> Letter:
+        settings = await self._house.people.settings(job.user_id)
+        fitted = [await self._house.fit(picture, limit) for picture in pictures]
+        view = result_card(
+            job,
+            [file_name(job, number, picture) for number, picture in enumerate(fitted, start=1)],
+            spec_of(self._house.catalogue.models(), job),
+            self._voices.speaking(job.language),
+            is_spoiler=settings.is_spoiler,
+        )
+        return Letter(
+            job=job,
+            view=view,
+            pictures=fitted,
+            pings=None if settings.is_quiet else job.user_id,
+            is_it=lambda message: any(short_id(job.id) in attachment.filename for attachment in message.attachments),
+        )
+
+    async def _failure(self, job: Job, item: OutboxItem, *, must_search: bool) -> MessageId | None:
+        texts = self._voices.speaking(job.language)
+        why = sentence(job.error_code or ErrorCode.UNEXPECTED.value, (job.error_params or {}).items(), texts)
+        spec = spec_of(self._house.catalogue.models(), job)
+        card_id = await self._cards.release(job)
+        if card_id is not None:
+            try:
+                await self._post.edit(job.channel_id, card_id, failure_card(job, why, spec, texts, with_mention=False))
+            except discord.HTTPException as error:
+                if refusal_of(error).kind not in {RefusalKind.MESSAGE_GONE, RefusalKind.PLACE_GONE}:
+                    raise
+            else:
+                return card_id
+        wanted = custom_id(Act.RETRY, job.id)
+        letter = Letter(
+            job=job,
+            view=failure_card(job, why, spec, texts, with_mention=True),
+            pings=job.user_id,
+            is_it=lambda message: wanted in _custom_ids(message.components),
+        )
+        return await self._send(letter, item.first_try_at if must_search else None)
+
+    async def _send(self, letter: Letter, search_since: datetime | None) -> MessageId:
+        """To the session; where that cannot be had, to a new one, once; else to the person directly."""
+        job = letter.job
+        channel_id: ChannelId | None = job.channel_id
+        if await self._rooms.is_private(job.channel_id) is not True:
+            channel_id = await self._another_room(job, unusable=None)
+        for is_second in (False, True):
+            if channel_id is None:
+                break
+            try:
+                return await self._send_to(channel_id, letter, search_since)
+            except discord.HTTPException as error:
+                if refusal_of(error).kind is not RefusalKind.PLACE_GONE:
+                    raise
+                log.warning("session_unusable", channel_id=channel_id, code=error.code)
+                channel_id = None if is_second else await self._another_room(job, unusable=channel_id)
+        try:
+            direct = await self._post.direct_channel(job.user_id)
+            return await self._send_to(direct, letter, search_since)
+        except discord.HTTPException as error:
+            if refusal_of(error).kind in {RefusalKind.PLACE_GONE, RefusalKind.WRONG}:
+                raise NowhereToSend from error
+            raise
+
+    async def _another_room(self, job: Job, *, unusable: ChannelId | None) -> ChannelId | None:
+        """The person's session, mended or made anew; None where that is not possible."""
+        try:
+            session = await self._rooms.reopen(job.guild_id, job.user_id, unusable=unusable)
+        except FulletError as error:
+            if error.code is ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            return None
+        except discord.Forbidden:
+            return None
+        if session is None:
+            return None
+        if session.channel_id != job.channel_id:
+            await self._cards.moved(job.user_id, session.channel_id)
+        return session.channel_id
+
+    async def _send_to(self, channel_id: ChannelId, letter: Letter, search_since: datetime | None) -> MessageId:
+        if search_since is not None:
+            found = await self._post.find_ours(channel_id, search_since - SEARCH_MARGIN, letter.is_it)
+            if found is not None:
+                log.info("delivery_found")
+                return found
+        files = [
+            Attached(
+                name=file_name(letter.job, number, picture), data=picture.data, description=plain(letter.job.recipe.prompt, 200)
+            )
+            for number, picture in enumerate(letter.pictures, start=1)
+        ]
+        return await self._post.send(channel_id, letter.view, files, nonce=nonce_for(letter.job.id), pings=letter.pings)
+
+    def _upload_limit(self, job: Job) -> int:
+        guild = self._client.get_guild(job.guild_id)
+        return guild.filesize_limit if guild else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+
+
+def needs_search(item: OutboxItem, now: datetime, started_at: datetime) -> bool:
+    """Whether a message may exist that Discord's own check of nonces no longer covers: look before sending."""
+    if item.first_try_at is None:
+        return False
+    return item.first_try_at < started_at or now - item.first_try_at > NONCE_COVERS
+
+
+def file_name(job: Job, number: int, picture: Picture) -> str:
+    """Carries the short job id: by it the message is known again."""
+    return f"fullet-{short_id(job.id)}-{number}.{picture.format.extension}"
+
+
+def _custom_ids(components: Sequence[object]) -> set[str]:
+    """Of all buttons, however deep."""
+    found: set[str] = set()
+    for component in components:
+        if isinstance(component, discord.Button) and component.custom_id:
+            found.add(component.custom_id)
+        found |= _custom_ids(getattr(component, "children", ()))
+    return found

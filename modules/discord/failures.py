@@ -1,0 +1,134 @@
+"""The one place that words failures: for slash commands, text commands, buttons, modals and autocomplete."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import discord
+import structlog
+from discord import app_commands
+from discord.ext import commands
+
+from modules.discord.refusals import DISCORD_TROUBLE, INTERACTION_ANSWERED, MISSING_PERMISSIONS, UNKNOWN_INTERACTION
+from modules.discord.views.notices import problem_notice
+from modules.discord.voices import Voices
+from modules.discord.wording import plain
+from modules.domain.errors import ErrorCode, FulletError, Param
+from modules.utils.i18n import Texts
+
+log = structlog.get_logger(__name__)
+
+_KNOWN_CODES = frozenset(code.value for code in ErrorCode)
+
+
+class Refusal(app_commands.CheckFailure):
+    """A FulletError in the clothes that discord.py's checks may raise."""
+
+    def __init__(self, error: FulletError) -> None:
+        super().__init__(error.code.value)
+        self.error = error
+
+
+def sentence(code: str, params: Iterable[tuple[str, Param]], texts: Texts) -> str:
+    """What happened, what it means, what to do. An unknown code (a newer version wrote it) is worded in general."""
+    if code not in _KNOWN_CODES:
+        return texts("error.unknown")
+    values = dict(params)
+    key = f"error.{code}"
+    if "" in values.values() and f"{key}_bare" in texts.sentences:
+        key = f"{key}_bare"  # a sentence without the part that nothing is known of
+    if "limit" in values:
+        values["count"] = values["limit"]  # what plural forms go by
+    try:
+        return texts(key, **{name: _written(name, value, texts) for name, value in values.items()})
+    except KeyError:
+        log.exception("sentence_incomplete", code=code, params=sorted(values))
+        return texts("error.unknown")
+
+
+def _written(name: str, value: Param, texts: Texts) -> Param:
+    if name in {"permission", "field"}:
+        key = f"{name}.{value}"
+        return texts(key) if key in texts.sentences else plain(str(value), 60)
+    if isinstance(value, str):
+        return plain(value, 200)
+    return texts.duration(value) if name.endswith("_s") else value
+
+
+class Failures:
+    """Turns whatever was raised into an answer the person can act on."""
+
+    def __init__(self, voices: Voices) -> None:
+        self._voices = voices
+
+    @asynccontextmanager
+    async def worded(self, interaction: discord.Interaction) -> AsyncIterator[None]:
+        """Everything raised inside is answered to the person who pressed; nothing leaves but cancellation."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the supervisor of every button and modal; answered and logged
+            await self.answer(interaction, error)
+
+    async def answer(self, interaction: discord.Interaction, error: BaseException) -> None:
+        """Tell the person, only them. A failure to tell is logged and goes no further."""
+        failure = self.read(error, interaction.command.qualified_name if interaction.command else "component")
+        if failure is None or interaction.type is discord.InteractionType.autocomplete:
+            return
+        texts = await self._voices.for_person(interaction)
+        notice = problem_notice(self.sentence(failure, texts), failure.code, texts)
+        try:
+            await show_privately(interaction, notice)
+        except DISCORD_TROUBLE as trouble:
+            log.warning("failure_not_shown", code=failure.code.value, trouble=type(trouble).__name__)
+
+    def sentence(self, failure: FulletError, texts: Texts) -> str:
+        """The sentence of a failure in one language."""
+        return sentence(failure.code.value, failure.params.items(), texts)
+
+    def read(self, error: BaseException, where: str) -> FulletError | None:
+        """The failure in our own terms; None when there is nobody left to tell. Bugs are logged with an id to quote."""
+        cause = _cause(error)
+        match cause:
+            case FulletError():
+                return cause
+            case discord.HTTPException(code=code) if code in {UNKNOWN_INTERACTION, INTERACTION_ANSWERED}:
+                log.warning("answer_too_late", where=where)
+                return None
+            case discord.Forbidden(code=code) if code == MISSING_PERMISSIONS:
+                log.warning("permission_missing", where=where)
+                return FulletError(ErrorCode.PERMISSION_MISSING, permission="manage_channels")
+            case app_commands.CommandNotFound() | app_commands.CommandSignatureMismatch():
+                log.warning("command_out_of_date", where=where)
+                return FulletError(ErrorCode.COMMAND_OUT_OF_DATE)
+            case app_commands.TransformerError():
+                return FulletError(ErrorCode.CHOICE_UNKNOWN, field=str(cause.transformer), value=str(cause.value))
+        incident = secrets.token_hex(4)
+        log.error("unexpected_failure", where=where, incident=incident, exc_info=cause)
+        return FulletError(ErrorCode.UNEXPECTED, incident=incident)
+
+
+async def show_privately(
+    interaction: discord.Interaction, view: discord.ui.LayoutView, files: Iterable[discord.File] = ()
+) -> None:
+    """Show a view only to the person, whatever was answered before."""
+    attached = list(files)
+    if not interaction.response.is_done():
+        await interaction.response.send_message(view=view, files=attached, ephemeral=True)
+    elif interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
+        await interaction.edit_original_response(view=view, attachments=attached)
+    else:
+        await interaction.followup.send(view=view, files=attached, ephemeral=True)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What really happened, under discord.py's wrappers."""
+    while True:
+        match error:
+            case app_commands.CommandInvokeError() | commands.CommandInvokeError():
+                error = error.original
+            case Refusal():
+                return error.error
+            case _:
+                return error

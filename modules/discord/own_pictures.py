@@ -1,0 +1,95 @@
+"""A person's own jobs and pictures: what waits, what was made, and taking a result away."""
+
+from __future__ import annotations
+
+import discord
+
+from modules.discord.failures import show_privately
+from modules.discord.house import House
+from modules.discord.posting import Attached, Post
+from modules.discord.views.notices import notice
+from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
+from modules.discord.voices import Voices
+from modules.discord.wording import spec_of
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import ACTIVE_STATES, Job, JobState, short_id
+from modules.domain.people import UserId
+
+#: Jobs on one page of the history: each shows a small picture, so that a page is quick on a phone.
+PAGE = 3
+#: A picture in the history is a thumbnail.
+THUMBNAIL_BYTES = 200 * 1024
+#: `/recall` looks this far back.
+RECALL_LIMIT = 2_000
+
+
+class OwnPictures:
+    """`/queue`, `/history`, `/recall` and deleting."""
+
+    def __init__(self, house: House, post: Post, voices: Voices) -> None:
+        self._house = house
+        self._post = post
+        self._voices = voices
+
+    async def show_queue(self, interaction: discord.Interaction) -> None:
+        """What of theirs waits and runs, each with Cancel."""
+        texts = await self._voices.for_person(interaction)
+        jobs = await self._house.jobs.jobs(user_id=UserId(interaction.user.id), states=ACTIVE_STATES, newest_first=False)
+        places = {job.id: await self._house.studio.place(job.id) for job in jobs}
+        view = queue_list(jobs, places, self._house.catalogue.models(), texts)
+        if interaction.response.is_done() and interaction.type is discord.InteractionType.component:
+            await interaction.edit_original_response(view=view)
+        else:
+            await show_privately(interaction, view)
+
+    async def show_history(self, interaction: discord.Interaction, argument: str = "") -> None:
+        """A page of what they had made, newest first; `argument` is the `seq` to go on from, in base 36."""
+        texts = await self._voices.for_person(interaction)
+        if interaction.type is discord.InteractionType.component:
+            await interaction.response.defer()
+        else:
+            await interaction.response.defer(ephemeral=True, thinking=True)
+        jobs = await self._house.jobs.jobs(
+            user_id=UserId(interaction.user.id),
+            states={JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE},
+            before_seq=int(argument, 36) if argument else None,
+            limit=PAGE + 1,
+        )
+        entries = [await self._entry(job) for job in jobs[:PAGE]]
+        older = jobs[PAGE - 1].seq if len(jobs) > PAGE else None
+        view = history_card(entries, older, texts)
+        files = [entry.thumbnail.as_file() for entry in entries if entry.thumbnail]
+        await interaction.edit_original_response(view=view, attachments=files)
+
+    async def recall(self, interaction: discord.Interaction, wanted: str) -> Job:
+        """A job of theirs by the short id under its picture. Raises JOB_UNKNOWN."""
+        short = wanted.strip().lower().removeprefix("fullet-")[:8]
+        jobs = await self._house.jobs.jobs(user_id=UserId(interaction.user.id), limit=RECALL_LIMIT)
+        for job in jobs:
+            if short_id(job.id) == short:
+                return job
+        raise FulletError(ErrorCode.JOB_UNKNOWN)
+
+    async def erase(self, interaction: discord.Interaction) -> None:
+        """Forget this person: what waits is cancelled first, then everything stored goes."""
+        await interaction.response.defer()
+        user_id = UserId(interaction.user.id)
+        texts = await self._voices.for_person(interaction)
+        for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
+            await self._house.studio.cancel(job.id)
+        await self._house.people.erase(user_id)
+        await interaction.edit_original_response(view=notice(texts("mydata.erased")))
+
+    async def remove_message(self, job: Job) -> None:
+        """Take the result's message away, wherever the person has it."""
+        if job.result_message_id is not None:
+            await self._post.delete(job.channel_id, job.result_message_id)
+
+    async def _entry(self, job: Job) -> HistoryEntry:
+        blob_ids = await self._house.blobs.of_job(job.id)
+        picture = await self._house.blobs.get(blob_ids[0]) if blob_ids else None
+        thumbnail = None
+        if picture is not None:
+            small = await self._house.fit(picture, THUMBNAIL_BYTES)
+            thumbnail = Attached(name=f"{short_id(job.id)}.{small.format.extension}", data=small.data)
+        return HistoryEntry(job=job, spec=spec_of(self._house.catalogue.models(), job), thumbnail=thumbnail)

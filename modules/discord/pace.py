@@ -1,0 +1,32 @@
+"""How often a message may be edited: Discord's limit a channel, and ours a card. Plain values; the caller owns the clock."""
+
+from __future__ import annotations
+
+from collections import deque
+
+#: Discord allows five message edits in five seconds a channel (bucket of `PATCH /channels/{id}/messages/{id}`).
+#: We stay one below, so that the courier's own edit of a failed card always has room.
+EDITS_PER_WINDOW = 4
+WINDOW_S = 5.0
+#: A new preview is shown at most this often a card (cards.md).
+PREVIEW_EVERY_S = 3.0
+#: Bare step counts go out at most this often a card.
+STEP_EVERY_S = 1.5
+
+
+class ChannelPace:
+    """The edits of one channel in a sliding window."""
+
+    def __init__(self, per_window: int = EDITS_PER_WINDOW, window_s: float = WINDOW_S) -> None:
+        self._edits: deque[float] = deque(maxlen=per_window)
+        self._window_s = window_s
+
+    def free_at(self) -> float:
+        """The first moment at which one more edit is within the limit."""
+        if len(self._edits) < (self._edits.maxlen or 0):
+            return float("-inf")
+        return self._edits[0] + self._window_s
+
+    def note(self, now: float) -> None:
+        """An edit ended at this moment."""
+        self._edits.append(now)

@@ -1,0 +1,108 @@
+"""Sending, editing and finding our own messages. The interaction token is never used here: it dies after 15 minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import discord
+from discord import ui
+
+from modules.domain.jobs import JobId, base36
+from modules.domain.people import ChannelId, MessageId, UserId
+
+#: How many messages of a channel are looked through for one of ours. A session sees a few a minute.
+SCAN_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """A file of a message."""
+
+    name: str
+    data: bytes = field(repr=False)
+    description: str = ""
+
+    def as_file(self) -> discord.File:
+        """Fresh for every try: discord.py reads it to its end."""
+        return discord.File(io.BytesIO(self.data), filename=self.name, description=self.description[:1024] or None)
+
+
+def nonce_for(job_id: JobId, purpose: str = "") -> str:
+    """Stable over restarts, at most 25 characters. Discord answers a repeat with the message it already has.
+
+    discord.py sends `enforce_nonce: true` with every nonce it is given.
+    """
+    if not purpose:
+        return base36(job_id)
+    digest = hashlib.blake2b(f"{job_id}:{purpose}".encode(), digest_size=16).digest()
+    return base36(JobId(UUID(bytes=digest)))
+
+
+class Post:
+    """Messages by channel and id, without needing either in discord.py's cache."""
+
+    def __init__(self, client: discord.Client) -> None:
+        self._client = client
+
+    async def send(
+        self,
+        channel_id: ChannelId,
+        view: ui.LayoutView,
+        files: Sequence[Attached] = (),
+        *,
+        nonce: str,
+        pings: UserId | None = None,
+    ) -> MessageId:
+        """A new message; `pings` is the one person it may notify. Raises `DISCORD_TROUBLE`."""
+        allowed = discord.AllowedMentions.none()
+        if pings is not None:
+            allowed = discord.AllowedMentions(everyone=False, roles=False, users=[discord.Object(pings)], replied_user=False)
+        message = await self._channel(channel_id).send(
+            view=view, files=[file.as_file() for file in files], nonce=nonce, allowed_mentions=allowed
+        )
+        return MessageId(message.id)
+
+    async def edit(
+        self, channel_id: ChannelId, message_id: MessageId, view: ui.LayoutView, files: Sequence[Attached] = ()
+    ) -> None:
+        """Replace what a message shows, attachments included. Raises `DISCORD_TROUBLE`."""
+        await self._message(channel_id, message_id).edit(
+            view=view, attachments=[file.as_file() for file in files], allowed_mentions=discord.AllowedMentions.none()
+        )
+
+    async def delete(self, channel_id: ChannelId, message_id: MessageId) -> None:
+        """Remove a message; one that is gone is no error."""
+        with contextlib.suppress(discord.NotFound):
+            await self._message(channel_id, message_id).delete()
+
+    async def direct_channel(self, user_id: UserId) -> ChannelId:
+        """The person's direct messages. Raises `DISCORD_TROUBLE`; that they are closed shows only when sending."""
+        channel = await self._client.create_dm(discord.Object(user_id))
+        return ChannelId(channel.id)
+
+    async def find_ours(
+        self, channel_id: ChannelId, since: datetime, is_it: Callable[[discord.Message], bool]
+    ) -> MessageId | None:
+        """Our first message since then that is the one looked for."""
+        me = self._client.user
+        async for message in self._channel(channel_id).history(after=since, limit=SCAN_LIMIT, oldest_first=True):
+            if me is not None and message.author.id == me.id and is_it(message):
+                return MessageId(message.id)
+        return None
+
+    def _channel(self, channel_id: ChannelId) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(channel_id)
+
+    def _message(self, channel_id: ChannelId, message_id: MessageId) -> discord.PartialMessage:
+        return self._channel(channel_id).get_partial_message(message_id)
+
+
+def posted_at(message_id: MessageId) -> datetime:
+    """When a message was made, by its id."""
+    return discord.utils.snowflake_time(message_id)

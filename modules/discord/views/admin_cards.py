@@ -1,0 +1,89 @@
+"""`/admin status` and `/admin queue`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from discord import ui
+
+from modules.discord.views.layout import Accent, Piece, card
+from modules.discord.wording import moment, plain, small
+from modules.domain.catalogue import TemplateProblem
+from modules.domain.jobs import Job, short_id
+from modules.domain.queue import QueueStatus, ServerStatus
+from modules.utils.i18n import Texts
+
+#: Servers and problems written out; Discord allows 4,000 characters in all.
+MOST_SERVERS = 8
+MOST_PROBLEMS = 6
+_LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡"}
+
+
+def status_card(status: QueueStatus, problems: Sequence[TemplateProblem], version: str, texts: Texts) -> ui.LayoutView:
+    """The whole house at one moment."""
+    is_well = not status.is_paused and any(server.state == "healthy" for server in status.servers)
+    pieces: list[Piece | str] = [f"### {texts('admin.status.title')}"]
+    if status.is_paused:
+        pieces.append(texts("admin.status.paused"))
+    pieces.append(
+        "\n".join(
+            (
+                texts("admin.status.queue", waiting=status.waiting, running=status.running),
+                small(
+                    texts("admin.status.longest", duration=texts.duration(status.longest_wait_s)),
+                    texts("admin.status.spread", duration=texts.duration(status.fairness_spread_s)),
+                    texts("admin.status.version", version=version) if version else "",
+                ),
+            )
+        )
+    )
+    pieces += [_server(server, texts) for server in status.servers[:MOST_SERVERS]]
+    if len(status.servers) > MOST_SERVERS:
+        pieces.append(small(texts("admin.status.more", count=len(status.servers) - MOST_SERVERS)))
+    if problems:
+        pieces.append(_problems(problems, texts))
+    return card(Accent.GREEN if is_well else Accent.YELLOW, *pieces)
+
+
+def queue_overview(jobs: Sequence[Job], status: QueueStatus, texts: Texts) -> ui.LayoutView:
+    """Who waits and what runs, oldest first; prompts stay private."""
+    if not jobs:
+        return card(Accent.GREY, texts("admin.queue.empty"))
+    lines = [
+        f"`{short_id(job.id)}` {plain(job.display_name, 40)} · {plain(job.recipe.model, 30)} · "
+        f"{texts(f'state.{job.state.value}')} · {moment(job.accepted_at)}"
+        for job in jobs
+    ]
+    rest = status.waiting + status.running - len(jobs)
+    title = f"### {texts('admin.queue.title', count=status.waiting + status.running)}"
+    return card(Accent.GREY, title, "\n".join(lines), small(texts("queue.more", count=rest)) if rest > 0 else "")
+
+
+def _server(server: ServerStatus, texts: Texts) -> str:
+    light = _LIGHTS.get(server.state, "⚪")
+    state = texts(f"server_state.{server.state}" if server.state in _LIGHTS else "server_state.starting")
+    facts = [
+        texts("admin.status.running", count=len(server.running), ahead=len(server.ahead)),
+        texts("admin.status.speed", number=server.pictures_per_minute) if server.pictures_per_minute else "",
+        texts("admin.status.loaded", model=plain(server.loaded, 60)) if server.loaded else "",
+        texts("admin.status.comfyui", version=plain(server.version, 20)) if server.version else "",
+        texts(f"merge.{server.merge_protocol}") if server.merge_protocol in {"none", "encode", "full"} else "",
+    ]
+    lines = [f"{light} **{plain(server.name, 60)}** · {state} {moment(server.since)}", small(*facts)]
+    if server.last_error:
+        fault = f"fault.{server.last_error}"
+        words = texts(fault if fault in texts.sentences else "fault.unknown")
+        lines.append(small(texts("admin.status.last_error", error=words)))
+    return "\n".join(lines)
+
+
+def _problems(problems: Sequence[TemplateProblem], texts: Texts) -> str:
+    lines = [f"**{texts('admin.status.problems', count=len(problems))}**"]
+    for problem in problems[:MOST_PROBLEMS]:
+        where = plain(problem.server, 40) if problem.server else texts("admin.status.every_server")
+        key = f"problem.{problem.what}"
+        words = texts(key if key in texts.sentences else "problem.unknown", name=plain(problem.name, 80))
+        what = f"{plain(problem.workflow, 40)} · {where} · {words}"
+        have = ", ".join(plain(name, 50) for name in problem.available[:3])
+        lines.append(small(what, texts("admin.status.have", names=have) if have else ""))
+    return "\n".join(lines)

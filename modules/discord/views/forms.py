@@ -1,0 +1,134 @@
+"""Modals. They keep nothing: the `custom_id` says what for, so one that was open over a restart still works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import discord
+from discord import ui
+
+from modules.domain.catalogue import ModelSpec
+from modules.domain.jobs import Job, JobId, base36, from_base36
+from modules.domain.recipes import MAX_PICTURES_PER_JOB, MAX_PROMPT_CHARS
+from modules.utils.i18n import Texts
+
+#: discord.py keeps an open modal in memory for so long; the submission needs nothing of it.
+OPEN_FOR_S = 15 * 60
+#: Source: Discord developer documentation, "Modal": titles and labels.
+MAX_LABEL_CHARS = 45
+
+_FORM_ID = re.compile(r"m1:(?P<form>[a-z_]{1,20})(?::(?P<job>[0-9a-z]{1,25}))?(?::(?P<argument>[0-9a-z]{1,20}))?")
+
+
+class FormName(StrEnum):
+    """What a submitted modal is for. Stands in open windows: add, never rename."""
+
+    EDIT = "edit"
+    REMIX = "remix"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A modal as it came back."""
+
+    form: FormName
+    job_id: JobId | None
+    argument: str
+    answers: Mapping[str, str]
+
+    @classmethod
+    def read(cls, data: Mapping[str, object]) -> Submission | None:
+        """From an interaction's data; None when it is not one of ours."""
+        found = _FORM_ID.fullmatch(str(data.get("custom_id", "")))
+        if found is None or found["form"] not in {form.value for form in FormName}:
+            return None
+        return cls(
+            form=FormName(found["form"]),
+            job_id=from_base36(found["job"]) if found["job"] else None,
+            argument=found["argument"] or "",
+            answers=dict(_answers(data.get("components"))),
+        )
+
+    def text(self, field: str) -> str:
+        """What was typed into a field; empty when the field is not there."""
+        return self.answers.get(field, "")
+
+
+class Form(ui.Modal):
+    """A modal whose submission is read from the interaction itself (`FulletBot.on_interaction`)."""
+
+    def __init__(self, name: FormName, title: str, job_id: JobId | None = None, argument: str = "") -> None:
+        parts = ["m1", name.value, *([base36(job_id)] if job_id else []), *([argument] if argument else [])]
+        super().__init__(title=title[:MAX_LABEL_CHARS], custom_id=":".join(parts), timeout=OPEN_FOR_S)
+
+    def line(self, field: str, label: str, value: str = "", *, required: bool = False, limit: int = 40) -> None:
+        """A short field."""
+        self._add(field, label, value, discord.TextStyle.short, required=required, limit=limit)
+
+    def paragraph(self, field: str, label: str, value: str = "", *, required: bool = False) -> None:
+        """A prompt."""
+        self._add(field, label, value, discord.TextStyle.paragraph, required=required, limit=MAX_PROMPT_CHARS)
+
+    def choice(self, field: str, label: str, options: Sequence[tuple[str, str]], chosen: str) -> None:
+        """One of a few: (value, label)."""
+        select: ui.Select[ui.Modal] = ui.Select(
+            custom_id=field,
+            options=[discord.SelectOption(value=value, label=text, default=value == chosen) for value, text in options],
+        )
+        self.add_item(ui.Label(text=label[:MAX_LABEL_CHARS], component=select))
+
+    def _add(self, field: str, label: str, value: str, style: discord.TextStyle, *, required: bool, limit: int) -> None:
+        typed: ui.TextInput[ui.Modal] = ui.TextInput(
+            custom_id=field, style=style, default=value[:limit] or None, required=required, max_length=limit
+        )
+        self.add_item(ui.Label(text=label[:MAX_LABEL_CHARS], component=typed))
+
+
+def edit_form(job: Job, index: int | None, texts: Texts) -> Form:
+    """What should change? With several pictures and none chosen, also: in which."""
+    form = Form(FormName.EDIT, texts("form.edit.title"), job.id, "" if index is None else str(index))
+    form.paragraph("prompt", texts("form.edit.prompt"), required=True)
+    if index is None and job.recipe.count > 1:
+        numbers = [(str(at), texts("form.picture", number=at + 1)) for at in range(job.recipe.count)]
+        form.choice("picture", texts("form.edit.picture"), numbers, "0")
+    return form
+
+
+def remix_form(job: Job, spec: ModelSpec, texts: Texts) -> Form:
+    """Everything of the recipe that can be changed in five fields, prefilled."""
+    recipe = job.recipe
+    form = Form(FormName.REMIX, texts("form.remix.title"), job.id)
+    form.paragraph("prompt", texts("form.prompt"), recipe.prompt, required=True)
+    if spec.has_negative_prompt:
+        form.paragraph("negative_prompt", texts("form.negative_prompt"), recipe.negative_prompt)
+    if recipe.size is not None:
+        form.line("size", texts("form.size"), str(recipe.size))
+    form.line("seed", texts("form.seed"), str(recipe.seed), limit=20)
+    if spec.shows_steps:
+        form.line(
+            "steps", texts("form.steps", low=round(spec.steps.low), high=round(spec.steps.high)), str(recipe.steps), limit=4
+        )
+    else:
+        form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), str(recipe.count), limit=1)
+    return form
+
+
+def _answers(components: object) -> Iterator[tuple[str, str]]:
+    """Every field's value, whether it sits in a label or, as older clients send it, in a row."""
+    if not isinstance(components, list):
+        return
+    for component in components:
+        if not isinstance(component, dict):
+            continue
+        inner = component.get("component")
+        yield from _answers([inner] if inner else component.get("components"))
+        field = component.get("custom_id")
+        if isinstance(field, str):
+            value, values = component.get("value"), component.get("values")
+            if isinstance(value, str):
+                yield field, value
+            elif isinstance(values, list) and values:
+                yield field, str(values[0])

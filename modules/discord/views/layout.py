@@ -1,0 +1,50 @@
+"""The common look: one container with an accent colour, texts, rows of buttons, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import discord
+from discord import ui
+
+Piece = ui.Item[ui.LayoutView]
+
+
+class Accent(IntEnum):
+    """What the colour of a card says."""
+
+    GREY = 0x80848E  #: waiting, over
+    BLURPLE = 0x5865F2  #: under way
+    YELLOW = 0xF0B232  #: paused
+    GREEN = 0x23A55A  #: done
+    RED = 0xDA373C  #: did not work
+
+
+def layout(*pieces: Piece) -> ui.LayoutView:
+    """A message of these pieces, which lives as long as the message: no time-out, so nothing of it stays in memory."""
+    view = ui.LayoutView(timeout=None)
+    for piece in pieces:
+        view.add_item(piece)
+    return view
+
+
+def card(accent: Accent, *pieces: Piece | str) -> ui.LayoutView:
+    """A message that is one coloured container."""
+    return layout(container(accent, *pieces))
+
+
+def container(accent: Accent, *pieces: Piece | str) -> ui.Container[ui.LayoutView]:
+    """Texts may be given as strings; empty ones are left out."""
+    kept = [piece for piece in pieces if piece != ""]
+    return ui.Container(*(ui.TextDisplay(piece) if isinstance(piece, str) else piece for piece in kept), accent_colour=accent)
+
+
+def gallery(files: Sequence[str], *, is_spoiler: bool = False, description: str = "") -> ui.MediaGallery[ui.LayoutView]:
+    """Pictures by the names of their attachments; at most ten."""
+    return ui.MediaGallery(
+        *(
+            discord.MediaGalleryItem(f"attachment://{name}", spoiler=is_spoiler, description=description[:1024] or None)
+            for name in files
+        )
+    )

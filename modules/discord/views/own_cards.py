@@ -1,0 +1,99 @@
+"""`/queue` and `/history`, as only their person sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import discord
+from discord import ui
+
+from modules.discord.posting import Attached
+from modules.discord.views.answer import place_sentence
+from modules.discord.views.buttons import Act, button, row
+from modules.discord.views.layout import Accent, Piece, card
+from modules.discord.wording import moment, quoted, recipe_facts, small, spec_of
+from modules.domain.catalogue import ModelSpec
+from modules.domain.jobs import Job, JobId
+from modules.domain.queue import Place
+from modules.utils.i18n import Texts
+
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PROMPT_CHARS = 120
+#: Of the 40 components of a message: each job takes three, its text, its row and its button.
+_MOST_JOBS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One line of the history."""
+
+    job: Job
+    spec: ModelSpec | None
+    thumbnail: Attached | None
+
+
+def queue_list(
+    jobs: Sequence[Job], places: Mapping[JobId, Place | None], models: Sequence[ModelSpec], texts: Texts
+) -> ui.LayoutView:
+    """Every active job with its place and Cancel."""
+    if not jobs:
+        return card(Accent.GREY, texts("queue.empty"))
+    pieces: list[Piece | str] = [f"### {texts('queue.title', count=len(jobs))}"]
+    for job in jobs[:_MOST_JOBS]:
+        place = places.get(job.id)
+        where = place_sentence(place, job.recipe.count, texts) if place else texts("queue.drawing")
+        facts = small(*recipe_facts(job.recipe, spec_of(models, job), texts))
+        pieces.append(
+            ui.Section(
+                "\n".join((where, quoted(job.recipe.prompt, _PROMPT_CHARS, texts), facts)),
+                accessory=button(Act.CANCEL, texts("button.cancel"), job.id),
+            )
+        )
+    if len(jobs) > _MOST_JOBS:
+        pieces.append(small(texts("queue.more", count=len(jobs) - _MOST_JOBS)))
+    return card(Accent.BLURPLE, *pieces)
+
+
+def history_card(entries: Sequence[HistoryEntry], older: int | None, texts: Texts) -> ui.LayoutView:
+    """Pictures with their recipes; `older` is where the next page begins."""
+    if not entries:
+        return card(Accent.GREY, texts("history.empty"))
+    pieces: list[Piece | str] = [f"### {texts('history.title')}"]
+    for entry in entries:
+        pieces += _entry(entry, texts)
+    turn: list[ui.Item[ui.LayoutView]] = [button(Act.HISTORY, texts("button.newest"), argument="")]
+    if older is not None:
+        turn.append(button(Act.HISTORY, texts("button.older"), argument=_base36(older)))
+    pieces.append(row(*turn))
+    return card(Accent.GREY, *pieces)
+
+
+def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
+    job = entry.job
+    text = "\n".join(
+        (
+            quoted(job.recipe.prompt, _PROMPT_CHARS, texts),
+            small(*recipe_facts(job.recipe, entry.spec, texts), moment(job.accepted_at)),
+        )
+    )
+    shown: Piece | str = text
+    if entry.thumbnail is not None:
+        shown = ui.Section(text, accessory=ui.Thumbnail(f"attachment://{entry.thumbnail.name}"))
+    controls: list[ui.Item[ui.LayoutView]] = [
+        button(Act.AGAIN, texts("button.again"), job.id, emoji="🔁"),
+        button(Act.REMIX, texts("button.remix"), job.id, emoji="🎛️"),
+        button(Act.RECIPE, texts("button.recipe"), job.id, emoji="📋"),
+    ]
+    if job.result_message_id is not None:
+        address = f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{job.result_message_id}"
+        controls.append(ui.Button(label=texts("button.open"), url=address, style=discord.ButtonStyle.link))
+    return [shown, ui.ActionRow(*controls)]
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = _BASE36[rest] + digits
+    return digits or "0"

@@ -1,0 +1,76 @@
+"""The result: pictures, recipe, what can be done with them. And its red sister, the card of what did not work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import discord
+from discord import ui
+
+from modules.discord.views.buttons import Act, button, row
+from modules.discord.views.layout import Accent, Piece, container, gallery, layout
+from modules.discord.wording import mention, quoted, recipe_facts, small
+from modules.domain.catalogue import ModelSpec
+from modules.domain.jobs import Job
+from modules.utils.i18n import Texts
+
+PROMPT_CHARS = 300
+
+
+def result_card(
+    job: Job, files: Sequence[str], spec: ModelSpec | None, texts: Texts, *, is_spoiler: bool = False
+) -> ui.LayoutView:
+    """A message with these attachments. The mention stands outside the container, where Discord notices it."""
+    texts_below = "\n".join(
+        (
+            quoted(job.recipe.prompt, PROMPT_CHARS, texts),
+            small(*recipe_facts(job.recipe, spec, texts), *_times(job, texts)),
+        )
+    )
+    pieces: list[Piece | str] = [gallery(files, is_spoiler=is_spoiler), texts_below, *result_controls(job, len(files), texts)]
+    return layout(ui.TextDisplay(mention(job.user_id)), container(Accent.GREEN, *pieces))
+
+
+def result_controls(job: Job, pictures: int, texts: Texts) -> list[ui.ActionRow[ui.LayoutView]]:
+    """The rows of buttons; with several pictures each has its own for upscaling and varying."""
+    many = pictures > 1
+
+    def act(which: Act, emoji: str, *, danger: bool = False) -> ui.Item[ui.LayoutView]:
+        style = discord.ButtonStyle.danger if danger else discord.ButtonStyle.secondary
+        return button(which, texts(f"button.{which.value}"), job.id, "" if many else "0", emoji=emoji, style=style)
+
+    first = [act(Act.AGAIN, "🔁"), act(Act.EDIT, "✏️")]
+    if not many:
+        first[1:1] = [act(Act.VARY, "🎲")]
+        first.append(act(Act.UPSCALE, "⬆️"))
+    rows = [row(*first), row(act(Act.REMIX, "🎛️"), act(Act.RECIPE, "📋"), act(Act.DELETE, "🗑️", danger=True))]
+    if many:
+        rows += [
+            row(*(button(which, str(index + 1), job.id, str(index), emoji=emoji) for index in range(pictures)))
+            for which, emoji in ((Act.UPSCALE, "⬆️"), (Act.VARY, "🎲"))
+        ]
+    return rows
+
+
+def failure_card(job: Job, sentence: str, spec: ModelSpec | None, texts: Texts, *, with_mention: bool) -> ui.LayoutView:
+    """What happened and what to do, where the queue card was or, with a mention, as a new message."""
+    body = container(
+        Accent.RED,
+        f"### {texts('card.failed')}\n{sentence}",
+        "\n".join((quoted(job.recipe.prompt, PROMPT_CHARS, texts), small(*recipe_facts(job.recipe, spec, texts)))),
+        row(
+            button(Act.RETRY, texts("button.retry"), job.id, emoji="🔁"),
+            button(Act.REMIX, texts("button.settings"), job.id, emoji="🎛️"),
+        ),
+    )
+    return layout(ui.TextDisplay(mention(job.user_id)), body) if with_mention else layout(body)
+
+
+def _times(job: Job, texts: Texts) -> tuple[str, ...]:
+    times = []
+    if job.waited_s is not None:
+        times.append(texts("card.waited", duration=texts.duration(job.waited_s)))
+    if job.worked_s is not None:
+        key = "card.drawn" if job.shared_by <= 1 else "card.drawn_together"
+        times.append(texts(key, duration=texts.duration(job.worked_s), count=job.shared_by - 1))
+    return tuple(times)

@@ -1,0 +1,313 @@
+"""The people's side with real parts around it: the bot on the Discord stand-in, real stores, and a studio that tests steer.
+
+`SteeredStudio` is the engine without servers: it accepts jobs into the real store, and a test says what becomes of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from PIL import Image
+from yarl import URL
+
+from modules.ai.catalogue import TemplateCatalogue
+from modules.ai.listing import Listings
+from modules.discord.bot import FulletBot
+from modules.discord.courier import Courier
+from modules.discord.house import DiscordOptions, House
+from modules.discord.side import PeopleSide
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.events import (
+    Event,
+    JobAccepted,
+    JobFinishing,
+    JobPreviewed,
+    JobProgressed,
+    JobRequeued,
+    JobSettled,
+    JobStarted,
+    QueueChanged,
+    QueuePaused,
+)
+from modules.domain.images import Dimensions, Picture, PictureFormat
+from modules.domain.jobs import Attempt, BootId, Job, JobId, JobRequest, JobState, ServerName
+from modules.domain.people import GuildId, UserId
+from modules.domain.ports import Clock
+from modules.domain.queue import Pick, Place, QueueSnapshot, QueueStatus, ServerStatus
+from modules.domain.records import Limits
+from modules.domain.servers import RunPhase, RunReport, ServerFacts
+from modules.sandbox.discord_server import DiscordSandbox
+from modules.utils.bus import EventBus
+from modules.utils.clock import SystemClock
+from modules.utils.database import Database, open_database
+from modules.utils.images import PictureWorkshop
+from modules.utils.intake import UploadIntake
+from tests.support.comfy_side import the_library
+
+SERVER = ServerName("gpu-1")
+LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SteeredTicket:
+    """As the engine answers."""
+
+    job: Job
+    place: Place
+    active: int
+    limit: int
+
+
+@dataclass(slots=True)
+class SteeredStudio:
+    """Implements `Studio` and `StudioAdmin` over the real store; nothing happens to a job until the test says so."""
+
+    database: Database
+    bus: EventBus
+    clock: Clock
+    limits: Limits = field(default_factory=lambda: Limits(active_per_person=2, queue_length=1_000))
+    is_paused: bool = False
+    is_away: bool = False
+    boot_id: BootId = field(default_factory=lambda: BootId(uuid4()))
+    acts: list[tuple[str, str]] = field(default_factory=list)
+
+    # --- Studio ---------------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: JobRequest) -> SteeredTicket:
+        job, is_new = await self.database.jobs.accept(request, self.limits)
+        if is_new:
+            self.bus.publish(JobAccepted(job_id=job.id))
+            self.bus.publish(QueueChanged())
+        place = await self.place(job.id)
+        assert place is not None
+        active = await self.database.jobs.active_count(job.user_id)
+        return SteeredTicket(job=job, place=place, active=active, limit=self.limits.active_per_person)
+
+    async def cancel(self, job_id: JobId) -> Job:
+        done = await self.database.jobs.cancel(job_id)
+        if done is None:
+            raise FulletError(ErrorCode.JOB_OVER)
+        self.bus.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
+        self.bus.publish(QueueChanged())
+        return done[0]
+
+    async def place(self, job_id: JobId) -> Place | None:
+        return (await self.places()).get(job_id)
+
+    async def places(self) -> Mapping[JobId, Place]:
+        waiting = await self.database.jobs.jobs(states={JobState.QUEUED}, newest_first=False)
+        now = self.clock.now()
+        if self.is_paused or self.is_away:
+            return {job.id: Place(position=1, starts_at=None, ends_at=None, is_paused=self.is_paused) for job in waiting}
+        return {job.id: self._place(number, now) for number, job in enumerate(waiting, start=1)}
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self.bus.subscribe()
+
+    def _place(self, position: int, now: datetime) -> Place:
+        starts = now + timedelta(seconds=30 * position)
+        return Place(position=position, starts_at=starts, ends_at=starts + timedelta(seconds=30))
+
+    # --- StudioAdmin ----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> QueueStatus:
+        waiting = await self.database.jobs.jobs(states={JobState.QUEUED})
+        server = ServerStatus(name=SERVER, state="healthy", since=self.clock.now(), version="0.33", merge_protocol="full")
+        return QueueStatus(servers=(server,), waiting=len(waiting), running=0, longest_wait_s=12.0, is_paused=self.is_paused)
+
+    async def pause(self, actor: UserId) -> None:
+        self.is_paused = True
+        self.bus.publish(QueuePaused(is_paused=True))
+
+    async def resume(self, actor: UserId) -> None:
+        self.is_paused = False
+        self.bus.publish(QueuePaused(is_paused=False))
+
+    async def drain(self, server: ServerName, actor: UserId) -> None:
+        self.acts.append(("drain", server))
+
+    async def enable(self, server: ServerName, actor: UserId) -> None:
+        self.acts.append(("enable", server))
+
+    async def cancel_for(self, job_id: JobId, actor: UserId) -> Job:
+        return await self.cancel(job_id)
+
+    async def requeue(self, job_id: JobId, actor: UserId) -> Job:
+        self.acts.append(("requeue", str(job_id)))
+        return await self.job(job_id)
+
+    async def refresh(self, actor: UserId) -> Sequence[ServerFacts]:
+        self.acts.append(("refresh", ""))
+        return []
+
+    # --- what the test says ---------------------------------------------------------------------------------------------
+
+    async def job(self, job_id: JobId) -> Job:
+        """As stored."""
+        job = await self.database.jobs.job(job_id)
+        assert job is not None
+        return job
+
+    async def only_job(self, user_id: int | None = None) -> Job:
+        """The newest job (of somebody)."""
+        jobs = await self.database.jobs.jobs(user_id=UserId(user_id) if user_id else None, limit=1)
+        assert jobs, "no job was accepted"
+        return jobs[0]
+
+    async def start(self, job: Job, *, shared_by: int = 1, is_loading: bool = False) -> Attempt:
+        """A server takes exactly this job."""
+
+        def pick(snapshot: QueueSnapshot) -> Pick:
+            charges = {job.user_id: snapshot.accounts[job.user_id].vt + job.work.cost_s}
+            return Pick(job_ids=(job.id,), exact_key=job.work.exact_key, heavy_key=job.work.heavy_key, charges=charges)
+
+        attempt = await self.database.jobs.claim(SERVER, self.boot_id, [job.work.exact_key], pick)
+        assert attempt is not None, "the job could not be claimed"
+        await self.database.jobs.mark_submitted(attempt.id)
+        self.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, is_loading=is_loading))
+        self.bus.publish(QueueChanged())
+        return attempt
+
+    def progress(self, job: Job, step: int, steps: int = 8) -> None:
+        """A sampling step is done."""
+        self.bus.publish(JobProgressed(job_id=job.id, step=step, steps=steps))
+
+    def preview(self, job: Job, jpeg: bytes) -> None:
+        """A preview of this job's picture."""
+        self.bus.publish(JobPreviewed(job_id=job.id, picture_index=0, jpeg=jpeg))
+
+    async def finish(self, job: Job, attempt: Attempt, pictures: Sequence[Picture] | None = None) -> None:
+        """The pictures are there."""
+        self.bus.publish(JobFinishing(job_id=job.id))
+        now = self.clock.now()
+        report = RunReport(phase=RunPhase.SUCCEEDED, started_at=now - timedelta(seconds=3.4), ended_at=now)
+        drawn = pictures or [a_png(index) for index in range(job.recipe.count)]
+        assert await self.database.jobs.settle_generated(attempt.id, job.id, drawn, report)
+        await self.database.jobs.end_attempt(attempt.id, report)
+        self.bus.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
+
+    async def draw(self, job: Job, pictures: Sequence[Picture] | None = None) -> None:
+        """Start and finish."""
+        await self.finish(job, await self.start(job), pictures)
+
+    async def fail(self, job: Job, code: ErrorCode, **params: str | int | float) -> None:
+        """It did not work out."""
+        assert await self.database.jobs.settle_failed(job.id, code, params)
+        self.bus.publish(JobSettled(job_id=job.id, state=JobState.FAILED))
+
+    async def requeued(self, job: Job, attempt: Attempt) -> None:
+        """The server went away under it."""
+        await self.database.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
+        self.bus.publish(JobRequeued(job_id=job.id, reason=ErrorCode.SERVER_UNREACHABLE.value))
+        self.bus.publish(QueueChanged())
+
+
+def a_png(seed: int = 0, side_px: int = 64) -> Picture:
+    """A small picture in a colour of its own."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side_px, side_px), ((seed * 80) % 256, 120, 200)).save(buffer, "PNG")
+    return Picture(data=buffer.getvalue(), format=PictureFormat.PNG, size=Dimensions(side_px, side_px))
+
+
+def a_jpeg(shade: int = 0) -> bytes:
+    """A preview."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (shade % 256, 0, 0)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@dataclass(slots=True)
+class Front:
+    """One start of the people's side."""
+
+    bot: FulletBot
+    courier: Courier
+    studio: SteeredStudio
+    database: Database
+    sandbox: DiscordSandbox
+    house: House
+
+    async def until_state(self, job_id: JobId, state: JobState) -> Job:
+        """Wait until the store says so."""
+        job = await self.studio.job(job_id)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while job.state is not state:
+                    await asyncio.sleep(0.02)  # the store has no bell for tests; the fact is asked for
+                    job = await self.studio.job(job_id)
+        except TimeoutError:
+            raise AssertionError(f"wanted {state}, the job is {job.state}") from None
+        return job
+
+
+class FrontDoor:
+    """The world around the bot: it stays while the bot is started, stopped and started again."""
+
+    def __init__(self, sandbox: DiscordSandbox, database: Database, workshop: PictureWorkshop, clock: Clock) -> None:
+        self.sandbox = sandbox
+        self.database = database
+        self.workshop = workshop
+        self.clock = clock
+
+    @asynccontextmanager
+    async def open(self, **options: object) -> AsyncIterator[Front]:
+        """Start the bot and its services; leaving the block stops them as SIGTERM would, without finishing anything."""
+        bus = EventBus()
+        studio = SteeredStudio(database=self.database, bus=bus, clock=self.clock)
+        house = House(
+            studio=studio,
+            admin=studio,
+            catalogue=TemplateCatalogue(library=the_library(), listings=Listings()),
+            intake=UploadIntake(self.workshop, self.database.blobs),
+            jobs=self.database.jobs,
+            blobs=self.database.blobs,
+            outbox=self.database.outbox,
+            sessions=self.database.sessions,
+            people=self.database.people,
+            control=self.database.control,
+            events=bus,
+            clock=self.clock,
+            fit=self.workshop.fit_under,
+        )
+        chosen: dict[str, object] = {
+            "allowed_guild_id": GuildId(next(iter(self.sandbox.world.guilds))),
+            "guild_patience_s": 0.1,
+            "cdn_hosts": frozenset({URL(self.sandbox.page_url).host or ""}),
+        } | options
+        side = PeopleSide(house, DiscordOptions(**chosen))  # type: ignore[arg-type] # a test names what it is about
+        serving = asyncio.create_task(side.run(self.sandbox.bot_token))
+        ready = asyncio.create_task(side.bot.when_ready())
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            yield Front(side.bot, side.courier, studio, self.database, self.sandbox, house)
+        finally:
+            ready.cancel()
+            serving.cancel()
+            await asyncio.wait({serving})
+            if not serving.cancelled() and (error := serving.exception()) is not None:
+                raise error
+
+
+@asynccontextmanager
+async def front_door(folder: Path, **sandbox_options: object) -> AsyncIterator[FrontDoor]:
+    """A Discord on loopback and an empty database."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(DiscordSandbox(**sandbox_options))  # type: ignore[arg-type] # passed through
+        database = await stack.enter_async_context(open_database(None, data_dir=folder, clock=clock))
+        workshop = await stack.enter_async_context(PictureWorkshop())
+        Route.BASE = sandbox.api_base
+        DiscordWebSocket.DEFAULT_GATEWAY = URL(sandbox.gateway_url)
+        yield FrontDoor(sandbox, database, workshop, clock)
