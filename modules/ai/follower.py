@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -72,7 +72,7 @@ class Follower:
         self._frames_at_poll = 0
         self._is_silent = False
 
-    async def events(self) -> AsyncIterator[RunEvent]:
+    async def events(self) -> AsyncGenerator[RunEvent, None]:
         """Until RunEnded; see `ImageServer.follow`."""
         poll_at = self._now() + self._interval()
         while True:
@@ -137,10 +137,7 @@ class Follower:
             case RunPhase.PENDING:
                 return []
             case RunPhase.RUNNING:
-                if tracker.has_started:
-                    return []
-                tracker.has_started = True
-                return [RunStarted()]
+                return self._start()
             case RunPhase.UNKNOWN:
                 # Between two routes, or late history: only a second look makes it true.
                 is_gone = self._unknown.has_lasted(self._patience.unknown_s)
@@ -148,7 +145,14 @@ class Follower:
             case RunPhase.SUCCEEDED | RunPhase.FAILED | RunPhase.INTERRUPTED:
                 if self._is_live() and self._is_silent:
                     await self._ask.socket.renew()  # it is open, yet said nothing since the last look
-                return [tracker.end(report)]
+                started = self._start() if report.started_at is not None else []
+                return [*started, tracker.end(report)]
+
+    def _start(self) -> list[RunEvent]:
+        if self._run.tracker.has_started:
+            return []
+        self._run.tracker.has_started = True
+        return [RunStarted()]
 
     async def _watch_the_worker(self) -> None:
         """Pending for ever while nothing runs: ComfyUI's worker thread is dead, though HTTP answers. Only a restart helps."""

@@ -52,13 +52,16 @@ class RunTracker:
         self._built = built
         self._job_of_slot = {slot.index: slot.job_id for slot in attempt.slots}
         self._guilty = reports.guilt_in(attempt, built)
+        self._loaders = {name for name, node in built.graph.items() if "Loader" in str(node.get("class_type"))}
         self._saved: set[int] = set()
         self._steps: dict[str, int] = {}
         self._node: str | None = None
-        self._started_at: datetime | None = None
+        self.started_at: datetime | None = None
         self._outcome: RunReport | None = None
         self.has_started = False
         self.has_ended = False
+        #: Whether no loader had to run: the model was still in memory. Only known once the prompt has started.
+        self.was_warm = False
         #: How many were read: a socket that is open while this stands still tells nothing.
         self.frames = 0
         #: Slots that the server refused while it took the rest.
@@ -69,7 +72,7 @@ class RunTracker:
         self.frames += 1
         match frame:
             case ExecutionStart():
-                self._started_at = wire.instant(frame.timestamp)
+                self.started_at = wire.instant(frame.timestamp)
                 yield from self._start()
             case Executing():
                 yield from self._execute(frame)
@@ -83,7 +86,9 @@ class RunTracker:
                 yield from self._preview(frame)
             case ExecutionSuccess() | ExecutionError() | ExecutionInterrupted():
                 self._outcome = self._report(frame)
-            case ExecutionCached() | Status():
+            case ExecutionCached():
+                self.was_warm = self._loaders <= set(frame.nodes)
+            case Status():
                 pass
             case _:
                 assert_never(frame)
@@ -150,7 +155,7 @@ class RunTracker:
         phases = {ExecutionSuccess: RunPhase.SUCCEEDED, ExecutionError: RunPhase.FAILED}
         return RunReport(
             phase=phases.get(type(frame), RunPhase.INTERRUPTED),
-            started_at=self._started_at,
+            started_at=self.started_at,
             ended_at=wire.instant(frame.timestamp),
             failure=failure,
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -25,7 +25,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import Attempt, AttemptId, ServerName, Slot, WorkClass
 from modules.domain.ports import Clock
-from modules.domain.servers import RunEvent, RunPhase, RunReport, ServerFacts
+from modules.domain.servers import RunEnded, RunEvent, RunPhase, RunReport, ServerFacts
 from modules.utils.images import PictureWorkshop
 
 #: Folder for input pictures on the server. LoadImage's public list shows only the top folder, so it stays clean and private.
@@ -83,19 +83,18 @@ class ComfyServer:
         self._runs: dict[AttemptId, Run] = {}
         self._facts: ServerFacts | None = None
         self._can = _Abilities()
-        self._stack = AsyncExitStack()
+        self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self._client)
-        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        listening = tasks.create_task(self._socket.run(), name=f"socket {self.name}")
-        self._stack.callback(listening.cancel)
+        await self._client.__aenter__()
+        self._listening = asyncio.create_task(self._socket.run(), name=f"socket of {self.name}")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        await self._client.__aexit__(kind, error, trace)
 
     # --- what it is -----------------------------------------------------------------------------------------------------
 
@@ -147,12 +146,7 @@ class ComfyServer:
         facts = self._facts or await self.refresh()
         uploads = await self._upload_inputs(attempt)
         built = self._planner.build(attempt, facts, uploads=uploads, form=MergeForm.SOLO if alone else None)
-        run = self._keep(Run(attempt, built, client_id=self._socket.client_id))
-        try:
-            await self._submit(run)
-        except BaseException:
-            self._drop(attempt.id)
-            raise
+        await self._submit(self._keep(Run(attempt, built, client_id=self._socket.client_id)))
 
     async def _submit(self, run: Run) -> None:
         prompt_id = str(run.attempt.id)
@@ -204,7 +198,7 @@ class ComfyServer:
 
     # --- following ------------------------------------------------------------------------------------------------------
 
-    async def follow(self, attempt: Attempt) -> AsyncIterator[RunEvent]:
+    async def follow(self, attempt: Attempt) -> AsyncGenerator[RunEvent, None]:
         """Events until RunEnded. Raises also SERVER_BROKEN when prompts wait and nothing runs: its worker thread is dead.
 
         A SUCCEEDED report may carry a failure: its slots were refused while the others were drawn.
@@ -217,12 +211,24 @@ class ComfyServer:
             clock=self._clock,
             workshop=self._workshop,
         )
-        async for event in Follower(run, sources, self._patience).events():
-            yield event
+        async with aclosing(Follower(run, sources, self._patience).events()) as events:
+            async for event in events:
+                if isinstance(event, RunEnded):
+                    self._learn_from(run, event.report)
+                yield event
+
+    def _learn_from(self, run: Run, report: RunReport) -> None:
+        """Merge gains are measured on clean runs that found their model in memory."""
+        if report.phase is RunPhase.SUCCEEDED and report.failure is None and report.worked_s and run.tracker.was_warm:
+            self._planner.note_run(run.attempt, run.built.form, report.worked_s)
 
     async def report(self, attempt_id: AttemptId) -> RunReport:
         """Asked of `/api/jobs` where there is one, else of the queue and *then* the history."""
-        return await self._report(attempt_id)
+        report = await self._report(attempt_id)
+        run = self._runs.get(attempt_id)
+        if report.phase is RunPhase.RUNNING and run is not None:
+            return replace(report, started_at=run.tracker.started_at)  # only the socket tells it before the end
+        return report
 
     async def _report(self, attempt_id: AttemptId, *, tries: int = TRIES) -> RunReport:
         prompt_id, run = str(attempt_id), self._runs.get(attempt_id)
@@ -241,7 +247,13 @@ class ComfyServer:
 
     async def fetch(self, attempt: Attempt, slots: Collection[int]) -> Mapping[int, Picture]:
         """By file name, so also after a restart wiped queue and history. Broken, missing and wrongly sized ones are left out."""
-        run = await self._run_of(attempt)
+        try:
+            run = await self._run_of(attempt)
+        except FulletError as error:
+            if error.code is not ErrorCode.TEMPLATE_INVALID:
+                raise
+            log.warning("outputs_not_looked_for", server=self.name, attempt=str(attempt.id), **error.params)
+            return {}
         wanted = [slot for slot in attempt.slots if slot.index in slots]
         found = await asyncio.gather(*(self._fetch_slot(run, slot) for slot in wanted), return_exceptions=True)
         pictures: dict[int, Picture] = {}

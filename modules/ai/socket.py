@@ -106,6 +106,8 @@ class EventSocket:
             log.debug("event_socket_unavailable", code=error.code.value)
         except (aiohttp.ClientError, OSError) as error:
             log.debug("event_socket_broke", error=type(error).__name__)
+        except Exception:  # a supervisor: a fault of ours in reading one frame must not end all hints; polling carries on
+            log.exception("event_socket_failed")
         finally:
             was_live = self._live.is_set()
             self._forget_connection()

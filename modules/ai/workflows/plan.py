@@ -41,7 +41,7 @@ class BuiltWorkflow:
 
 
 class WorkflowPlanner(Protocol):
-    """Turns attempts into graphs. Pure: no I/O, same input, same graph."""
+    """Turns attempts into graphs: no I/O; with the form given, same input, same graph."""
 
     def build(
         self, attempt: Attempt, facts: ServerFacts, *, uploads: Mapping[BlobId, str], form: MergeForm | None = None
@@ -54,4 +54,8 @@ class WorkflowPlanner(Protocol):
 
     def max_jobs(self, work: WorkClass, facts: ServerFacts) -> int:
         """How many jobs of this class may share one attempt there; at least 1."""
+        ...
+
+    def note_run(self, attempt: Attempt, form: MergeForm, worked_s: float) -> None:
+        """Learn how long a clean run took that found its model loaded; `worked_s` by the server's own clock."""
         ...
