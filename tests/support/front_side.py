@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,8 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 from PIL import Image
 from yarl import URL
 
@@ -23,8 +22,10 @@ from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings
 from modules.discord.bot import FulletBot
 from modules.discord.courier import Courier
+from modules.discord.delivery import Delivery
+from modules.discord.endpoint import use_endpoint
+from modules.discord.exports import Exports
 from modules.discord.house import DiscordOptions, House
-from modules.discord.side import PeopleSide
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import (
     Event,
@@ -46,6 +47,7 @@ from modules.domain.queue import Pick, Place, QueueSnapshot, QueueStatus, Server
 from modules.domain.records import Limits
 from modules.domain.servers import RunPhase, RunReport, ServerFacts
 from modules.sandbox.discord_server import DiscordSandbox
+from modules.sandbox.discord_server.journal import Entry
 from modules.utils.bus import EventBus
 from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
@@ -77,12 +79,15 @@ class SteeredStudio:
     limits: Limits = field(default_factory=lambda: Limits(active_per_person=2, queue_length=1_000))
     is_paused: bool = False
     is_away: bool = False
+    refusal: FulletError | None = None  #: what `submit` raises, such as a dark database
     boot_id: BootId = field(default_factory=lambda: BootId(uuid4()))
     acts: list[tuple[str, str]] = field(default_factory=list)
 
     # --- Studio ---------------------------------------------------------------------------------------------------------
 
     async def submit(self, request: JobRequest) -> SteeredTicket:
+        if self.refusal is not None:
+            raise self.refusal
         job, is_new = await self.database.jobs.accept(request, self.limits)
         if is_new:
             self.bus.publish(JobAccepted(job_id=job.id))
@@ -236,6 +241,14 @@ class Front:
     sandbox: DiscordSandbox
     house: House
 
+    async def serve(self) -> None:
+        """What the program runs of the people's side."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.bot.run_with(self.sandbox.bot_token))
+            group.create_task(self.bot.cards.run())
+            group.create_task(self.bot.rooms.run())
+            group.create_task(self.courier.run())
+
     async def until_state(self, job_id: JobId, state: JobState) -> Job:
         """Wait until the store says so."""
         job = await self.studio.job(job_id)
@@ -258,6 +271,23 @@ class FrontDoor:
         self.workshop = workshop
         self.clock = clock
 
+    @property
+    def guild_id(self) -> GuildId:
+        """The community's."""
+        return GuildId(next(iter(self.sandbox.world.guilds)))
+
+    def spoil(self, route: str, **fault: object) -> None:
+        """Something goes wrong with the bot's next call whose `METHOD /path` fits; see the stand-in's `faults.py`."""
+        self.sandbox.context.faults.add({"route": route} | fault)
+
+    def calls(self, pattern: str) -> list[Entry]:
+        """The bot's REST calls so far whose `METHOD /path` fits."""
+        return [entry for entry in self.sandbox.context.journal.entries if re.search(pattern, f"{entry.method} {entry.path}")]
+
+    def against_the_rules(self) -> list[str]:
+        """What the bot (not the stand-in) did against Discord's description or limits."""
+        return [str(found.shape()) for found in self.sandbox.context.journal.violations() if found.kind != "reply"]
+
     @asynccontextmanager
     async def open(self, **options: object) -> AsyncIterator[Front]:
         """Start the bot and its services; leaving the block stops them as SIGTERM would, without finishing anything."""
@@ -279,19 +309,22 @@ class FrontDoor:
             fit=self.workshop.fit_under,
         )
         chosen: dict[str, object] = {
-            "allowed_guild_id": GuildId(next(iter(self.sandbox.world.guilds))),
+            "allowed_guild_id": self.guild_id,
             "guild_patience_s": 0.1,
             "cdn_hosts": frozenset({URL(self.sandbox.page_url).host or ""}),
         } | options
-        side = PeopleSide(house, DiscordOptions(**chosen))  # type: ignore[arg-type] # a test names what it is about
-        serving = asyncio.create_task(side.run(self.sandbox.bot_token))
-        ready = asyncio.create_task(side.bot.when_ready())
+        settings = DiscordOptions(**chosen)  # type: ignore[arg-type] # a test names what it is about
+        bot = FulletBot(house, settings)
+        delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, Exports(settings.export_path))
+        front = Front(bot, Courier(house, delivery, bot.when_ready), studio, self.database, self.sandbox, house)
+        serving = asyncio.create_task(front.serve())
+        ready = asyncio.create_task(bot.when_ready())
         try:
             async with asyncio.timeout(LIMIT_S):
                 await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
-            yield Front(side.bot, side.courier, studio, self.database, self.sandbox, house)
+            yield front
         finally:
             ready.cancel()
             serving.cancel()
@@ -308,6 +341,5 @@ async def front_door(folder: Path, **sandbox_options: object) -> AsyncIterator[F
         sandbox = await stack.enter_async_context(DiscordSandbox(**sandbox_options))  # type: ignore[arg-type] # passed through
         database = await stack.enter_async_context(open_database(None, data_dir=folder, clock=clock))
         workshop = await stack.enter_async_context(PictureWorkshop())
-        Route.BASE = sandbox.api_base
-        DiscordWebSocket.DEFAULT_GATEWAY = URL(sandbox.gateway_url)
+        use_endpoint(sandbox.api_base, sandbox.gateway_url)
         yield FrontDoor(sandbox, database, workshop, clock)

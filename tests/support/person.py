@@ -9,6 +9,7 @@ Everything waits for facts with a time-out; when the time is up, the error shows
 """
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -259,7 +260,7 @@ class Person:
     async def upload(self, filename: str, data: bytes) -> Uploaded:
         """Upload a file for a message, an option or a modal."""
         form = aiohttp.FormData()
-        form.add_field("file", data, filename=filename)
+        form.add_field("file", io.BytesIO(data), filename=filename)  # aiohttp warns of large plain bytes
         async with self._session.post("/person/uploads", params={"as": self.id}, data=form) as response:
             shape = await self._read(response)
         return Uploaded(id=shape["id"], filename=shape["filename"], size=shape["size"], url=shape["url"])
@@ -271,7 +272,7 @@ class Person:
             await self._read(response)
 
     async def slash(
-        self, name: str, channel: str = "general", *, timeout: float = ANSWER_PATIENCE_S, **options: object
+        self, name: str, /, channel: str = "general", *, timeout: float = ANSWER_PATIENCE_S, **options: object
     ) -> Answer:
         """Use a slash command (`"admin status"` for one in a group) and wait for its answer."""
         command, nested = await self._command(name, [_option(key, value) for key, value in options.items()])
@@ -290,7 +291,7 @@ class Person:
         )
 
     async def autocomplete(
-        self, name: str, focused: str, text: str = "", channel: str = "general", **options: object
+        self, name: str, focused: str, text: str = "", /, channel: str = "general", **options: object
     ) -> list[Choice]:
         """What is suggested while typing `text` into the option `focused`."""
         typed = [_option(key, value) for key, value in options.items()]
