@@ -36,6 +36,12 @@ class Sampling:
     shown: tuple[Picture, ...]  #: what previews show in turn: row 0 on the stock server, every slot with our pack
     merged: bool
 
+    @property
+    def groups(self) -> list[int]:
+        """How many rows each pass of the model takes."""
+        whole, rest = divmod(self.rows, max(self.rows_a_pass, 1))
+        return [self.rows_a_pass] * whole + [rest] * (rest > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Saving:

@@ -17,7 +17,7 @@ from modules.sandbox.comfy_server.call import Call, NodeFailedError, Result, Sam
 from modules.sandbox.comfy_server.faults import Fault, FaultKind, Moment
 from modules.sandbox.comfy_server.graph import Order, as_link, class_of, inputs_of, shuffled, signatures, texts_of
 from modules.sandbox.comfy_server.journal import PromptLife
-from modules.sandbox.comfy_server.models import COSTS, shared_part
+from modules.sandbox.comfy_server.models import COSTS, step_seconds
 from modules.sandbox.comfy_server.pack import PACK, encode_batch_of_another_pack
 from modules.sandbox.comfy_server.previews import Previews
 from modules.sandbox.comfy_server.prompt_queue import Done, Entry, timestamp_ms
@@ -175,7 +175,13 @@ class Run:
         assert sampling is not None
         self._count(sampling)
         await self._bring_to_card(sampling)
-        step_s = self._step_seconds(sampling)
+        step_s = step_seconds(
+            sampling.family,
+            sampling.megapixels,
+            evaluations=sampling.evaluations,
+            groups=sampling.groups,
+            shared=self.bench.settings.shared_part,
+        )
         previews = Previews(sampling.shown, self.prompt_id) if self._wants_previews else None
         for step in range(1, sampling.steps + 1):
             await self._strike_in_step(node_id, step, sampling.rows)
@@ -209,15 +215,6 @@ class Run:
             self.life.switch_seconds += self.bench.settings.wall_seconds(seconds)
             await self._spend(seconds)
             self.bench.resident.add(sampling.file)
-
-    def _step_seconds(self, sampling: Sampling) -> float:
-        """`t1 * (a + (1 - a) * n)`: what `n` rows take that go through one pass together."""
-        alone = COSTS[sampling.family].step_s_per_mp * sampling.megapixels * sampling.evaluations
-        given = self.bench.settings.shared_part
-        shared = given if given is not None else shared_part(sampling.family, sampling.megapixels)
-        whole, rest = divmod(sampling.rows, max(sampling.rows_a_pass, 1))
-        groups = [sampling.rows_a_pass] * whole + [rest] * (rest > 0)
-        return sum(alone * (shared + (1 - shared) * rows) for rows in groups)
 
     def _count(self, sampling: Sampling) -> None:
         self.life.passes += 1

@@ -64,6 +64,18 @@ def shared_part(family: Family, megapixels: float) -> float:
     return DIT_SHARED_SMALL + way * (DIT_SHARED_LARGE - DIT_SHARED_SMALL)
 
 
+def step_seconds(
+    family: Family, megapixels: float, *, evaluations: int, groups: Sequence[int], shared: float | None = None
+) -> float:
+    """One sampling step at `speed=1.0`: every group of rows is one pass of the model and takes `t1 * (a + (1 - a) * n)`.
+
+    `shared` is `a` when it is given from outside.
+    """
+    alone = COSTS[family].step_s_per_mp * megapixels * evaluations
+    part = shared if shared is not None else shared_part(family, megapixels)
+    return sum(alone * (part + (1 - part) * rows) for rows in groups)
+
+
 _FAMILY_BY_NAME = (
     (re.compile(r"flux[-_.]?2|klein", re.I), Family.FLUX2),
     (re.compile(r"flux|kontext|schnell", re.I), Family.FLUX1),
