@@ -299,6 +299,7 @@ class Run:
         if fault.details.get("deaf"):
             await asyncio.Event().wait()
         await self.interrupt.wait()
+        raise InterruptedRunError
 
     def _stop_if_asked(self, node_id: str) -> None:
         if self.interrupt.is_set():

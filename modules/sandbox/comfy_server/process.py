@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from modules.sandbox.comfy_server.faults import FaultKind, Faults, Moment
 from modules.sandbox.comfy_server.hub import Hub
 from modules.sandbox.comfy_server.journal import Journal
 from modules.sandbox.comfy_server.objects import Catalogue
-from modules.sandbox.comfy_server.prompt_queue import Done, Entry, PromptQueue, timestamp_ms
+from modules.sandbox.comfy_server.prompt_queue import Done, Entry, PromptQueue
 from modules.sandbox.comfy_server.settings import SandboxSettings
 from modules.sandbox.comfy_server.storage import Storage
 
@@ -100,10 +101,10 @@ class Process:
         self._do_deferred()
         life = self.journal.waiting(entry[1], entry[0]) or self.journal.posted(entry[1], entry[0], None)
         self.run = Run(self.bench, entry, life)
-        life.started, life.status = timestamp_ms() / 1000, "running"
+        life.started, life.status = time.time(), "running"
         done = await self.run.execute()
         await self._write_history_late(entry, done)
-        life.ended = timestamp_ms() / 1000
+        life.ended = time.time()
         client_id = self.run.client_id
         self.run = None
         if client_id is not None:
@@ -156,4 +157,4 @@ class Process:
     def _mark_deleted(self, entry: Entry) -> None:
         life = self.journal.waiting(entry[1], entry[0])
         if life is not None:
-            life.status, life.ended = "deleted", timestamp_ms() / 1000
+            life.status, life.ended = "deleted", time.time()

@@ -57,6 +57,7 @@ class ComfySandbox:
         self._crash: asyncio.Event = asyncio.Event()
         self._down_s: float | None = None
         self._is_up = asyncio.Event()
+        self._is_down = asyncio.Event()
 
     # --- what callers see --------------------------------------------------------------------------------------------------
 
@@ -124,6 +125,10 @@ class ComfySandbox:
     async def wait_until_up(self) -> None:
         await self._is_up.wait()
 
+    async def wait_until_down(self) -> None:
+        """Until a crash that was asked for has closed the port."""
+        await self._is_down.wait()
+
     # --- living ------------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -181,6 +186,7 @@ class ComfySandbox:
         self._port = listener.getsockname()[1]
         await web.SockSite(self._runner, listener).start()
         self.journal.boots.append(time.time())
+        self._is_down.clear()
         self._is_up.set()
         return asyncio.create_task(self._process.work(), name=f"comfy-worker-{self.name}")
 
@@ -200,6 +206,7 @@ class ComfySandbox:
                     connection.transport.abort()
         await self._runner.cleanup()
         self.journal.lose_unfinished()
+        self._is_down.set()
 
 
 def _listener(host: str, port: int) -> sockets.socket:
