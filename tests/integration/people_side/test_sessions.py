@@ -1,0 +1,191 @@
+"""Sessions: private from their first moment, found again whatever happens, closed when nobody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from modules.discord.session_marker import SessionMarker
+from modules.domain.jobs import JobState
+from modules.domain.people import ChannelId, UserId
+from modules.sandbox.discord_server.demo import add_channel, add_guild, invite_bot
+from modules.sandbox.discord_server.permissions import Permission
+from modules.sandbox.discord_server.world import ChannelKind, Overwrite, OverwriteKind
+from tests.support.front_side import Front, FrontDoor
+from tests.support.person import People, Person
+
+
+async def ask(person: Person, prompt: str = "a fox") -> None:
+    answer = await person.slash("imagine", model="z-image", prompt=prompt)
+    assert not answer.failed
+
+
+async def test_the_channel_is_made_with_its_rights_in_one_call(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    overwrites = {entry["id"]: entry for entry in session.raw["permission_overwrites"]}
+    everyone, own = overwrites[str(door.guild_id)], overwrites[ana.id]
+    assert int(everyone["deny"]) & Permission.VIEW_CHANNEL
+    wanted = (
+        Permission.VIEW_CHANNEL
+        | Permission.SEND_MESSAGES
+        | Permission.USE_APPLICATION_COMMANDS
+        | Permission.READ_MESSAGE_HISTORY
+        | Permission.EMBED_LINKS
+        | Permission.ATTACH_FILES
+    )
+    assert int(own["allow"]) == wanted
+    assert len(overwrites) == 3
+    assert not door.calls(r"^(PATCH|PUT) /channels/\d+(/permissions.*)?$")
+
+
+async def test_a_second_job_uses_the_same_channel_even_when_both_are_asked_at_once(front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    await asyncio.gather(ask(ana), ask(ana))
+    assert len([channel for channel in await ana.channels() if channel.name == "session-ana"]) == 1
+
+
+async def test_a_new_name_takes_nobodys_channel(front: Front, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(ana)
+    of_ana = await ana.wait_for_channel("session-ana")
+    await bruno.rename(nick="ana")
+    await ask(bruno)
+    of_bruno = await bruno.wait_for_channel("session-ana")
+    assert of_bruno.id != of_ana.id
+    await ana.rename(nick="Anastasia")
+    await ask(ana)
+    assert [c.id for c in await ana.channels() if c.name.startswith("session-")] == [of_ana.id]
+
+
+async def test_a_forgotten_channel_is_known_again_by_its_signed_mark(front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    await front.database.sessions.remove(ChannelId(int(session.id)))
+    await ask(ana)
+    assert [c.id for c in await ana.channels() if c.name == "session-ana"] == [session.id]
+
+
+async def test_a_forged_mark_and_the_right_name_are_not_enough(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    forged = SessionMarker(b"not our key").mark(door.guild_id, UserId(int(ana.id)))
+    world = door.sandbox.world
+    trap = add_channel(world, world.guild(door.guild_id), "session-ana", topic=f"yours · {forged}")
+    door.sandbox.context.announcer.channel_created(trap)
+    await ask(ana)
+    assert [int(c.id) for c in await ana.channels() if c.name == "session-ana"] != [trap.id]
+    session = await front.database.sessions.get(door.guild_id, UserId(int(ana.id)))
+    assert session is not None
+    assert session.channel_id != trap.id
+
+
+async def test_a_channel_somebody_opened_to_everyone_is_hidden_again(door: FrontDoor, front: Front, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    channel = door.sandbox.world.channel(int(session.id))
+    channel.overwrites = [Overwrite(target_id=door.guild_id, kind=OverwriteKind.ROLE, allow=int(Permission.VIEW_CHANNEL))]
+    door.sandbox.context.announcer.channel_updated(channel)
+    await bruno.wait_for_channel("session-ana")
+
+    await front.studio.draw(await front.studio.only_job())
+    await bruno.wait_until_gone("session-ana")
+    result = await ana.wait_for_message(lambda m: m.pictures, channel=session.id)
+    assert result.channel_id == session.id
+
+
+async def test_an_idle_session_goes_and_one_with_work_in_it_stays(door: FrontDoor, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    async with door.open(session_idle_minutes=60.0) as first:
+        await ask(ana)
+        await first.studio.draw(await first.studio.only_job())
+        await first.until_state((await first.studio.only_job()).id, JobState.DELIVERED)
+        await ask(bruno)
+        for session in await first.database.sessions.all(door.guild_id):
+            long_ago = session.last_active_at - timedelta(minutes=59)
+            await first.database.sessions.remove(session.channel_id)
+            await first.database.sessions.save(type(session)(
+                user_id=session.user_id, guild_id=session.guild_id, channel_id=session.channel_id, last_active_at=long_ago
+            ))  # fmt: skip
+    async with door.open(session_idle_minutes=0.05):  # the timers survived the restart: they stand in the database
+        await ana.wait_until_gone("session-ana")
+        assert (await bruno.wait_for_channel("session-bruno")).name == "session-bruno"
+
+
+async def test_a_deleted_channel_comes_back_while_something_is_owed(front: Front, people: People) -> None:
+    ana, elena = await people.be("ana"), await people.be("elena")
+    await ask(ana, "un faro")
+    old = await ana.wait_for_channel("session-ana")
+    await ana.wait_for_message(lambda m: "un faro" in m.text, channel=old.id)
+    await elena.delete_channel(old.id)
+    await ana.wait_until_gone(old.id)
+    new = await ana.wait_for_channel("session-ana")
+    card = await ana.wait_for_message(lambda m: "un faro" in m.text, channel=new.id)
+    assert card.button("Cancelar").label == "Cancelar"
+    await front.studio.draw(await front.studio.only_job())
+    await ana.wait_for_message(lambda m: m.pictures, channel=new.id)
+
+
+async def test_a_full_category_overflows_into_the_next(door: FrontDoor, people: People) -> None:
+    world = door.sandbox.world
+    guild = world.guild(door.guild_id)
+    full = add_channel(world, guild, "sessions", ChannelKind.CATEGORY)
+    for number in range(50):
+        add_channel(world, guild, f"old-{number}", parent=full)
+    async with door.open():
+        ana = await people.be("ana")
+        await ask(ana)
+        session = await ana.wait_for_channel("session-ana")
+        assert session.parent_id is not None
+        assert world.channel(int(session.parent_id)).name == "sessions 2"
+
+
+async def test_in_a_full_guild_the_longest_idle_session_makes_room(door: FrontDoor, people: People) -> None:
+    ana, bruno, elena = await people.be("ana"), await people.be("bruno"), await people.be("elena")
+    world = door.sandbox.world
+    guild = world.guild(door.guild_id)
+    async with door.open() as front:
+        await ask(bruno)
+        job = await front.studio.only_job()
+        await front.studio.draw(job)
+        await front.until_state(job.id, JobState.DELIVERED)
+        while len(guild.channels) < 500:
+            filler = add_channel(world, guild, f"filler-{len(guild.channels)}")
+            door.sandbox.context.announcer.channel_created(filler)
+        await ask(ana)
+        await ana.wait_for_channel("session-ana")
+        await bruno.wait_until_gone("session-bruno")
+        assert len(guild.channels) == 500
+        assert elena.id
+
+
+async def test_a_missing_permission_is_named(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    guild = door.sandbox.world.guild(door.guild_id)
+    role = next(role for role in guild.roles.values() if role.bot_id)
+    role.permissions &= ~int(Permission.MANAGE_CHANNELS)
+    door.sandbox.context.announcer.role("GUILD_ROLE_UPDATE", guild, role)
+    await asyncio.sleep(0.1)  # the gateway carries it; there is no event of ours to wait for
+    answer = await ana.slash("imagine", model="z-image", prompt="un faro")
+    assert "Me falta el permiso «Gestionar canales»" in answer.text
+
+
+async def test_other_guilds_are_left(door: FrontDoor, front: Front, people: People) -> None:
+    elena = await people.be("elena")
+    world = door.sandbox.world
+    other = add_guild(world, "Elsewhere", owner=world.user(int(elena.id)))
+    invite_bot(world, other)
+    door.sandbox.context.announcer.guild_joined(other)
+    async with asyncio.timeout(5):
+        while not door.calls(rf"^DELETE /users/@me/guilds/{other.id}$"):  # noqa: ASYNC110 - the log is the fact
+            await asyncio.sleep(0.02)
+
+
+async def test_who_leaves_waits_for_nothing(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    await ask(bruno)
+    job = await front.studio.only_job()
+    await bruno.leave()
+    await front.until_state(job.id, JobState.CANCELLED)
