@@ -354,6 +354,12 @@ async def _emptied(url: str) -> tuple[Database, AsyncExitStack]:
     return database, stack
 
 
+def _copy_into(folder: Path, migrated: Path) -> None:
+    for left in folder.iterdir():
+        left.unlink()
+    shutil.copyfile(migrated, folder / "fullet.db")
+
+
 def _machine(
     first: Callable[[], Coroutine[object, object, tuple[Database, AsyncExitStack]]], again: object
 ) -> type[QueueMachine]:
