@@ -181,3 +181,22 @@ async def test_after_a_crash_nothing_is_known_and_the_outputs_are_there() -> Non
         assert again["outputs"] == recorded["after_outputs"]
         assert again["prompt"][0] == recorded["after_number"]
         assert [event["data"]["nodes"] for event in events if event["type"] == "execution_cached"] == recorded["after_cached"]
+
+
+async def test_a_client_id_that_is_a_list_ends_the_whole_server_as_recorded() -> None:
+    recorded = recorded_json("odds_and_ends.json")
+    async with comfy(models=RECORDED_MODELS) as server:
+        status, _ = await server.call("POST", "/prompt", {"prompt": recorded_graph("sd15_txt2img"), "client_id": ["a"]})
+        assert status == recorded["client_id_list_status"]
+        await server.sandbox.wait_until_down()
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await server.get("/system_stats")
+
+
+async def test_a_part_of_the_graph_that_no_output_needs_may_be_nonsense() -> None:
+    graph = recorded_graph("sd15_txt2img")
+    graph["70"] = {"class_type": "VAEDecode", "inputs": {"samples": ["71", 0], "vae": ["404", 0]}}
+    graph["71"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["70", 0], "vae": ["404", 0]}}
+    async with comfy(models=RECORDED_MODELS) as server:
+        entry, _ = await server.run(graph)
+    assert entry["status"]["status_str"] == "success"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 #: Tried in this order; found by name in the system's font folders. They have the letters of most European languages.
 _FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "Arial.ttf", "Helvetica.ttc")
@@ -73,9 +73,10 @@ def write_caption(image: Image.Image, prompt: str, facts: Sequence[str]) -> None
     height = 2 * padding + large_step * len(lines) + round(small_step * 0.25) + small_step * len(fact_lines)
     left, top = margin, image.height - margin - height
     right, bottom = image.width - margin, image.height - margin
-    panel = image.crop((left, top, right, bottom))
+    panel = image.crop((left, top, right, bottom)).filter(ImageFilter.BoxBlur(padding))  # frosted: an older caption disappears
     shade = Image.new("L", panel.size, 0)
     ImageDraw.Draw(shade).rounded_rectangle((0, 0, panel.width - 1, panel.height - 1), radius=padding, fill=158)
+    corners = shade.point([255 if value else 0 for value in range(256)])
     panel.paste(_PAPER, (0, 0), shade)
     draw = ImageDraw.Draw(panel)
     y = padding
@@ -86,7 +87,7 @@ def write_caption(image: Image.Image, prompt: str, facts: Sequence[str]) -> None
     for line in fact_lines:
         draw.text((padding, y), line, font=small.face, fill=_FAINT)
         y += small_step
-    image.paste(panel, (left, top))
+    image.paste(panel, (left, top), corners)
 
 
 def inset(image: Image.Image, references: Sequence[Image.Image]) -> None:

@@ -18,6 +18,7 @@ from modules.sandbox.comfy_server.faults import Fault, FaultKind, Moment
 from modules.sandbox.comfy_server.graph import Order, as_link, class_of, inputs_of, shuffled, signatures, texts_of
 from modules.sandbox.comfy_server.journal import PromptLife
 from modules.sandbox.comfy_server.models import COSTS, step_seconds
+from modules.sandbox.comfy_server.objects import LOADERS_OF_UPLOADS
 from modules.sandbox.comfy_server.pack import PACK, encode_batch_of_another_pack
 from modules.sandbox.comfy_server.previews import Previews
 from modules.sandbox.comfy_server.prompt_queue import Done, Entry, timestamp_ms
@@ -76,8 +77,8 @@ class Run:
     async def execute(self) -> Done:
         """Runs the prompt and says how it ended; only the cancellation of the whole server gets out of here."""
         self._tell("execution_start", {"prompt_id": self.prompt_id}, remember=True)
-        self._signatures = signatures(self.graph, self._changes)
-        cached = [node_id for node_id in self.graph if self._signatures[node_id] in self.bench.cache]
+        self._signatures = signatures(self.graph, self.entry[4], self._changes)
+        cached = [node_id for node_id in self.graph if self._signatures.get(node_id) in self.bench.cache]
         self.life.cached_nodes = len(cached)
         self._tell("execution_cached", {"nodes": cached, "prompt_id": self.prompt_id}, remember=True)
         succeeded = False
@@ -364,7 +365,7 @@ class Run:
         class_type = class_of(self.graph, node_id)
         if class_type == "SaveImageWebsocket":
             return uuid.uuid4().hex
-        if class_type in ("LoadImage", "LoadImageMask"):
+        if class_type in LOADERS_OF_UPLOADS:
             path = self.bench.storage.find(str(inputs_of(self.graph, node_id).get("image")))
             return json.dumps([str(path), path.stat().st_mtime_ns, path.stat().st_size]) if path is not None else ""
         return ""

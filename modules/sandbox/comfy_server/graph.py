@@ -41,8 +41,8 @@ def texts_of(graph: Graph) -> tuple[str, ...]:
     return tuple(value for node_id in graph for value in inputs_of(graph, node_id).values() if isinstance(value, str))
 
 
-def signatures(graph: Graph, changed: Callable[[str], str]) -> dict[str, str]:
-    """Cache key per node: its class, its literal inputs and the keys of what feeds it.
+def signatures(graph: Graph, outputs: Collection[str], changed: Callable[[str], str]) -> dict[str, str]:
+    """Cache key of each node the outputs need: its class, its literal inputs and the keys of what feeds it.
 
     `changed(node_id)` adds what the values do not show: the content of a loaded file, or something new each time.
     """
@@ -57,8 +57,8 @@ def signatures(graph: Graph, changed: Callable[[str], str]) -> dict[str, str]:
             known[node_id] = hashlib.sha256(json.dumps(parts, default=repr).encode("utf-8", "surrogatepass")).hexdigest()
         return known[node_id]
 
-    for node_id in graph:
-        of(node_id)
+    for output in outputs:
+        of(output)
     return known
 
 

@@ -111,9 +111,11 @@ class Hub:
         for client in tuple(self._open):
             client.drop()
 
-    def silence_all(self) -> None:
+    def silence_all(self) -> bool:
+        """Whether there was anybody to stop talking to."""
         for client in self._open:
             client.is_silent = True
+        return bool(self._open)
 
 
 async def serve(client: Client) -> None:

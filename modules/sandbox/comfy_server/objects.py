@@ -23,6 +23,9 @@ from modules.sandbox.comfy_server.slots import MAX_SLOTS, PACK_VERSION, PROTOCOL
 PackState = Literal["none", "encode", "full", "newer", "wrong"]
 PACK_STATES: tuple[PackState, ...] = ("none", "encode", "full", "newer", "wrong")
 
+#: Nodes whose list of choices is what people uploaded.
+LOADERS_OF_UPLOADS = frozenset({"LoadImage", "LoadImageMask"})
+
 Description = dict[str, Any]  # one class of /object_info: JSON as the server sends it
 InputSpec = list[Any]  # ["INT", {...}] or [["a", "b"], {...}]
 
@@ -346,17 +349,25 @@ class Catalogue:
         declared = [*_more_stock_nodes(), *_gguf_nodes(), *_PACKS[self.pack]()]
         declared += _community_nodes() if self.has_community_nodes else []
         known = _stock() | {entry["name"]: entry for entry in declared}
-        self._known = {name: entry for name, entry in known.items() if name not in self.hidden}
+        self._known = {name: self._filled(entry) for name, entry in known.items() if name not in self.hidden}
 
     def __contains__(self, name: object) -> bool:
         return name in self._known
 
     def get(self, name: str) -> NodeClass | None:
         entry = self._known.get(name)
-        return NodeClass(name, self._filled(entry)) if entry is not None else None
+        return NodeClass(name, self._with_uploads(entry)) if entry is not None else None
 
     def object_info(self) -> dict[str, Description]:
-        return {name: self._filled(entry) for name, entry in self._known.items()}
+        return {name: self._with_uploads(entry) for name, entry in self._known.items()}
+
+    def _with_uploads(self, entry: Description) -> Description:
+        """The list of uploaded pictures is the one that changes while the server runs."""
+        if entry["name"] not in LOADERS_OF_UPLOADS:
+            return entry
+        current = copy.deepcopy(entry)
+        current["input"]["required"]["image"][0] = self.input_files()
+        return current
 
     def _filled(self, entry: Description) -> Description:
         filled = copy.deepcopy(entry)
@@ -378,7 +389,7 @@ class Catalogue:
             case "schedulers":
                 return list(SCHEDULERS)
             case "inputs":
-                return self.input_files()
+                return []  # filled at the moment of asking
             case "vae":
                 return [*self.files.get("vae", ()), *BUILT_IN_VAES]
             case "clips_and_gguf":

@@ -106,7 +106,8 @@ class ComfySandbox:
                 self.faults.use(fault)
                 self.process.hub.drop_all()
             case FaultKind.WS_SILENT:
-                self.process.hub.silence_all()
+                if self.process.hub.silence_all():
+                    self.faults.use(fault)  # otherwise it waits for the next socket
             case _:
                 pass
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modules.sandbox.comfy_server.graph import Graph, as_link, class_of
-from modules.sandbox.comfy_server.objects import Catalogue, InputSpec, NodeClass
+from modules.sandbox.comfy_server.objects import LOADERS_OF_UPLOADS, Catalogue, InputSpec, NodeClass
 from modules.sandbox.comfy_server.slots import refused_inputs
 from modules.sandbox.comfy_server.storage import Storage
 
@@ -186,7 +186,7 @@ class _Validation:
             info |= {"received_value": inputs[name], "exception_message": str(problem)}
             reasons.append(error("invalid_input_type", message, details, info))
             return
-        if kind in ("LoadImage", "LoadImageMask") and name == "image":
+        if kind in LOADERS_OF_UPLOADS and name == "image":
             return  # its own check looks at the disk
         options = spec[1] if len(spec) > 1 else {}
         broken = _broken_limit(spec[0], value, options)
@@ -203,7 +203,7 @@ class _Validation:
 
     def _check_custom(self, kind: str, inputs: Mapping[str, object]) -> list[Reason]:
         """What a class checks itself: LoadImage its file, our pack its JSON."""
-        if kind in ("LoadImage", "LoadImageMask") and self.storage.find(str(inputs.get("image"))) is None:
+        if kind in LOADERS_OF_UPLOADS and self.storage.find(str(inputs.get("image"))) is None:
             return [_custom("image", f"Invalid image file: {inputs.get('image')}")]
         return [_custom(name, problem) for name, problem in refused_inputs(kind, inputs)]
 
