@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,6 +28,7 @@ from modules.ai.workflows.template import load_library
 from modules.config import Settings
 from modules.discord.bot import FulletBot, GatewayGone
 from modules.discord.courier import Courier
+from modules.discord.courier_client import CourierClient
 from modules.discord.delivery import Delivery
 from modules.discord.endpoint import use_endpoint, why_not_let_in
 from modules.discord.exports import Exports
@@ -39,14 +40,16 @@ from modules.domain.ports import Clock
 from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.engine import Engine
-from modules.queue_manager.operations import Operations
+from modules.queue_manager.operations import REFRESH_KEY, Operations
 from modules.queue_manager.scheduler import Policy
 from modules.utils.bus import EventBus
 from modules.utils.clock import SystemClock
-from modules.utils.database import Database, open_database, read_database_url
+from modules.utils.database import Database, Topic, open_database, read_database_url
 from modules.utils.database.urls import SqliteTarget
 from modules.utils.images import PictureWorkshop
 from modules.utils.intake import UploadIntake
+from modules.utils.relay import TOPIC as EVENT_TOPIC
+from modules.utils.relay import EventRelay
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +59,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: After SIGTERM: what is drawn is still delivered, at most this long. Source: docs/durability.md, "Faults".
 FINISH_S = 20.0
 SWEEP_PICTURES_EVERY_S = 3600.0
+LISTINGS_EVERY_S = 60.0
 EXIT_FAILED = 1
 EXIT_MISCONFIGURED = 2
 
@@ -75,12 +79,27 @@ class Middle:
     workshop: PictureWorkshop
     events: EventBus
     clock: Clock
+    #: Carries events between processes; None where there is only one.
+    relay: EventRelay | None
+    #: The servers of COMFY_URLS; only a worker drives them, a gateway asks them what they have.
+    servers: Sequence[ComfyServer]
+
+
+Services = dict[str, Coroutine[object, object, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleSide:
+    """What speaks to Discord in this process."""
+
+    services: Services
+    courier: Courier | None = None
 
 
 async def run_program(settings: Settings, role: Role, *, root: Path) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     try:
-        with _only_one(settings, root):
+        with _only_one(settings, role, root):
             await _serve(settings, role, root)
     except CannotStartError as error:
         return _refuse(str(error))
@@ -120,25 +139,32 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_middle(settings, role, root=root) as middle:
-        bot, courier = _people_side(settings, middle)
+        people = _people_side(settings, middle, role)
         async with asyncio.TaskGroup() as group:
-            services = [
-                group.create_task(middle.engine.run(), name="engine"),
-                group.create_task(_run_bot(bot, settings), name="discord"),
-                group.create_task(courier.run(), name="courier"),
-                group.create_task(bot.cards.run(), name="cards"),
-                group.create_task(bot.rooms.run(), name="sessions"),
-                group.create_task(_relay_wakeups(middle), name="wakeups"),
-                group.create_task(_sweep_pictures(middle, settings), name="sweep"),
+            running = [
+                group.create_task(service, name=name)
+                for name, service in {**_middle_services(settings, middle, role), **people.services}.items()
             ]
             log.info("started", role=role)
             await stop.wait()
             log.info("stopping")
             await middle.engine.stop()
-            await courier.finish(FINISH_S)
-            for service in services:
-                service.cancel()
+            if people.courier is not None:
+                await people.courier.finish(FINISH_S)
+            for task in running:
+                task.cancel()
     log.info("stopped")
+
+
+def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services:
+    services: Services = {"engine": middle.engine.run(), "wakeups": _relay_wakeups(middle)}
+    if middle.relay is not None:
+        services["relay"] = middle.relay.send()
+    if role == "gateway":
+        services["listings"] = _keep_listings(middle)
+    if role in ("all", "gateway"):
+        services["sweep"] = _sweep_pictures(middle, settings)
+    return services
 
 
 @asynccontextmanager
@@ -157,7 +183,7 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
             await stack.enter_async_context(
                 ComfyServer(spec, planner=planner, blobs=database.blobs, listings=listings, workshop=workshop, clock=clock)
             )
-            for spec in (fleet if role in ("all", "worker") else ())
+            for spec in (fleet if role in ("all", "worker", "gateway") else ())
         ]
         crew = Crew(
             jobs=database.jobs,
@@ -170,7 +196,7 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
             is_alone=_sqlite_file(settings, root) is not None,
         )
         limits = Limits(active_per_person=settings.user_active_limit, queue_length=settings.queue_limit)
-        engine = Engine(crew, servers, limits)
+        engine = Engine(crew, servers if role in ("all", "worker") else (), limits)
         yield Middle(
             database=database,
             engine=engine,
@@ -179,12 +205,35 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
             workshop=workshop,
             events=events,
             clock=clock,
+            relay=None if crew.is_alone else EventRelay(events, database),
+            servers=servers,
         )
 
 
-def _people_side(settings: Settings, middle: Middle) -> tuple[FulletBot, Courier]:
+def _people_side(settings: Settings, middle: Middle, role: Role) -> PeopleSide:
+    if role == "worker":
+        return PeopleSide(services={})
+    if settings.fullet_discord_api:
+        use_endpoint(settings.fullet_discord_api, settings.fullet_discord_gateway)
+    house, options = _house(middle), _discord_options(settings)
+    token, exports = settings.discord_token.get_secret_value(), Exports(settings.export_path)
+    if role == "courier":
+        client = CourierClient(house, options)
+        delivery = Delivery(client, house, client.post, client.rooms, client.cards, client.voices, exports)
+        courier = Courier(house, delivery, client.when_ready)
+        return PeopleSide(services={"discord": client.run_with(token), "courier": courier.run()}, courier=courier)
+    bot = FulletBot(house, options)
+    services: Services = {"discord": bot.run_with(token), "cards": bot.cards.run(), "sessions": bot.rooms.run()}
+    if role == "gateway":
+        return PeopleSide(services=services)
+    delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, exports)
+    courier = Courier(house, delivery, bot.when_ready)
+    return PeopleSide(services={**services, "courier": courier.run()}, courier=courier)
+
+
+def _house(middle: Middle) -> House:
     database = middle.database
-    house = House(
+    return House(
         studio=middle.engine,
         admin=middle.operations,
         catalogue=middle.catalogue,
@@ -199,12 +248,6 @@ def _people_side(settings: Settings, middle: Middle) -> tuple[FulletBot, Courier
         clock=middle.clock,
         fit=middle.workshop.fit_under,
     )
-    options = _discord_options(settings)
-    if settings.fullet_discord_api:
-        use_endpoint(settings.fullet_discord_api, settings.fullet_discord_gateway)
-    bot = FulletBot(house, options)
-    delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, Exports(settings.export_path))
-    return bot, Courier(house, delivery, bot.when_ready)
 
 
 def _discord_options(settings: Settings) -> DiscordOptions:
@@ -220,16 +263,29 @@ def _discord_options(settings: Settings) -> DiscordOptions:
     return replace(options, cdn_hosts=frozenset({stand_in})) if stand_in else options
 
 
-async def _run_bot(bot: FulletBot, settings: Settings) -> None:
-    await bot.run_with(settings.discord_token.get_secret_value())
-
-
 async def _relay_wakeups(middle: Middle) -> None:
     """What another process did to the queue, this one sees at once."""
     with middle.database.wakeups() as wakeups:
         async for wakeup in wakeups:
-            if not wakeup.is_own:
+            if wakeup.is_own:
+                continue
+            if wakeup.topic == EVENT_TOPIC and middle.relay is not None:
+                await middle.relay.heard(wakeup.payload)
+            elif wakeup.topic == Topic.CONTROL and wakeup.payload == REFRESH_KEY:
+                await middle.operations.refresh_own()
+            elif wakeup.topic == Topic.QUEUE or wakeup.payload.startswith(("queue.", "server.drained.")):
                 middle.engine.changed()
+
+
+async def _keep_listings(middle: Middle) -> None:
+    """A gateway drives no server, but must know what they offer."""
+    while True:
+        for server in middle.servers:
+            try:
+                await server.refresh()
+            except FulletError as error:
+                log.debug("server_not_listed", server=server.name, error=error.code.value)
+        await asyncio.sleep(LISTINGS_EVERY_S)
 
 
 async def _sweep_pictures(middle: Middle, settings: Settings) -> None:
@@ -269,12 +325,14 @@ def _sqlite_file(settings: Settings, root: Path) -> Path | None:
 
 
 @contextmanager
-def _only_one(settings: Settings, root: Path) -> Iterator[None]:
+def _only_one(settings: Settings, role: Role, root: Path) -> Iterator[None]:
     """One process per SQLite file: the lock goes with the process, however it dies, so leases of earlier starts are dead."""
     database = _sqlite_file(settings, root)
     if database is None:
         yield
         return
+    if role != "all":
+        raise CannotStartError(f"--role {role} needs PostgreSQL: set DATABASE_URL")
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(database.name + ".lock").open("w") as file:
         try:

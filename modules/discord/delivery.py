@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import discord
 import structlog
 from discord import ui
 
-from modules.discord.card_keeper import CardKeeper
 from modules.discord.exports import Exports
 from modules.discord.failures import sentence
 from modules.discord.house import House
@@ -52,6 +52,22 @@ class Letter:
     is_it: Callable[[discord.Message], bool]
 
 
+class Cards(Protocol):
+    """What the courier needs of whoever looks after the cards."""
+
+    async def release(self, job: Job) -> MessageId | None:
+        """Hand over the card's message: nothing more is painted on it."""
+        ...
+
+    async def retire(self, job: Job) -> None:
+        """The result is posted: take the card down."""
+        ...
+
+    async def moved(self, user_id: UserId, channel_id: ChannelId) -> None:
+        """A person's channel was made anew."""
+        ...
+
+
 class Delivery:
     """Delivers one item at a time; safe to call for several items at once."""
 
@@ -61,7 +77,7 @@ class Delivery:
         house: House,
         post: Post,
         rooms: SessionRooms,
-        cards: CardKeeper,
+        cards: Cards,
         voices: Voices,
         exports: Exports,
     ) -> None:

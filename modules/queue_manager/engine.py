@@ -18,6 +18,7 @@ from modules.domain.queue import Place
 from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.forecast import Forecast, forecast
+from modules.queue_manager.neighbours import Neighbours
 from modules.queue_manager.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,10 @@ class Engine:
         self._crew = crew
         self._limits = limits
         self.workers = {server.name: Worker(server, crew) for server in servers}
-        self._places = _Places(crew, self.workers.values())
+        self.neighbours = Neighbours(crew, self.workers.values())
+        self._places = _Places(crew)
         self._is_stopping = False
+        self._stopped = asyncio.Event()
 
     # --- for members ------------------------------------------------------------------------------------------------
 
@@ -108,14 +111,19 @@ class Engine:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
         await self._crew.switches.refresh()
         async with asyncio.TaskGroup() as group:
-            calibrating = group.create_task(self._calibrate())
+            others = [group.create_task(self._calibrate())]
+            if not self._crew.is_alone:
+                others.append(group.create_task(self.neighbours.run()))
             await self._run_workers()
-            calibrating.cancel()
+            for task in others:
+                task.cancel()
 
     async def _run_workers(self) -> None:
         async with asyncio.TaskGroup() as group:
             for worker in self.workers.values():
                 group.create_task(worker.run(), name=f"worker {worker.server.name}")
+            if not self.workers:
+                await self._stopped.wait()
 
     async def _calibrate(self) -> None:
         """Compare what was told with what happened."""
@@ -127,6 +135,7 @@ class Engine:
     async def stop(self) -> None:
         """Accept and pick nothing more; `run` returns once the workers have let go. What runs on a GPU goes on there."""
         self._is_stopping = True
+        self._stopped.set()
         async with asyncio.TaskGroup() as group:
             for worker in self.workers.values():
                 group.create_task(worker.stop())
@@ -135,9 +144,8 @@ class Engine:
 class _Places:
     """Forecasts for everyone, made once for many askers and off the loop."""
 
-    def __init__(self, crew: Crew, workers: Collection[Worker]) -> None:
+    def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._workers = workers
         self._lock = asyncio.Lock()
         self._made: Mapping[JobId, Place] = {}
         self._made_at = -FORECAST_LIFE_S
@@ -174,7 +182,8 @@ class _Places:
         self._is_expired = False
         snapshot = await self._crew.jobs.snapshot()
         await self._crew.waiting_classes()
-        views = [worker.view() for worker in self._workers if worker.is_up]
+        await self._crew.switches.refresh()
+        views = [one.view() for one in self._crew.colleagues.values() if one.is_up]
         found: Mapping[JobId, Forecast] = {}
         if views and not self._crew.switches.is_paused:
             found = await asyncio.to_thread(forecast, snapshot, views, self._crew.rates, self._crew.policy)

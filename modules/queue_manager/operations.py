@@ -14,6 +14,9 @@ from modules.domain.servers import ServerFacts
 from modules.queue_manager.crew import DRAINED_PREFIX, PAUSED_KEY, Crew
 from modules.queue_manager.engine import Engine
 
+#: Set to the moment at which an admin last asked for a refresh; its change wakes every process.
+REFRESH_KEY = "fleet.refresh"
+
 
 class Operations:
     """Implements `StudioAdmin` over an engine."""
@@ -30,7 +33,7 @@ class Operations:
         now = self._crew.clock.now()
         levels = [account.vt for account in snapshot.accounts.values()]
         return QueueStatus(
-            servers=tuple(worker.status() for worker in self._engine.workers.values()),
+            servers=(*(worker.status() for worker in self._engine.workers.values()), *self._engine.neighbours.statuses),
             waiting=len(waiting),
             running=len(running),
             longest_wait_s=max(((now - job.accepted_at).total_seconds() for job in waiting), default=0.0),
@@ -75,8 +78,8 @@ class Operations:
             raise FulletError(ErrorCode.JOB_UNKNOWN)
         attempts = [
             attempt
-            for worker in self._engine.workers
-            for attempt in await self._crew.jobs.unfinished_attempts(worker)
+            for server in self._crew.colleagues
+            for attempt in await self._crew.jobs.unfinished_attempts(server)
             if any(one.id == job_id for one in attempt.jobs)
         ]
         if job.state not in IN_FLIGHT_STATES or not attempts:
@@ -86,18 +89,24 @@ class Operations:
         return await self._crew.jobs.job(job_id) or job
 
     async def refresh(self, actor: UserId) -> Sequence[ServerFacts]:
-        """Ask every server again what it has; servers that are away are left out."""
+        """Ask every server again what it has; servers that are away are left out. Other processes do so for theirs."""
+        await self._crew.control.set(REFRESH_KEY, str(self._crew.clock.now()))
+        facts = await self.refresh_own()
+        await self._done(actor, "servers_refreshed")
+        return facts
+
+    async def refresh_own(self) -> Sequence[ServerFacts]:
+        """Ask the servers of this process."""
         facts = []
         for worker in self._engine.workers.values():
             try:
                 facts.append(await worker.server.refresh())
             except FulletError:
                 continue  # its worker notices by itself and says so once
-        await self._done(actor, "servers_refreshed")
         return facts
 
     def _known(self, server: ServerName) -> None:
-        if server not in self._engine.workers:
+        if server not in self._crew.colleagues:
             raise FulletError(ErrorCode.CHOICE_UNKNOWN, field="server", value=server)
 
     async def _done(self, actor: UserId, act: str, subject: str = "") -> None:

@@ -1,0 +1,148 @@
+"""Servers that other processes of the house drive: told through the shared facts, seen here like our own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from modules.domain.errors import FulletError
+from modules.domain.jobs import Job, JobId, ServerName, WorkClass
+from modules.domain.queue import ServerStatus
+from modules.queue_manager.crew import Crew
+from modules.queue_manager.scheduler import ServerView
+from modules.queue_manager.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+STATUS_PREFIX = "server.status."
+#: How often a worker's process tells how its servers are, and how old such news may be before the process counts as dead.
+TELL_EVERY_S = 1.0
+NEWS_LIFE = timedelta(seconds=10)
+
+
+@dataclass(slots=True, kw_only=True)
+class Neighbour:
+    """A server of another process; implements the crew's `Colleague`."""
+
+    status: ServerStatus
+    loaded: str | None
+    free_at: datetime
+    told_at: datetime
+    caps: dict[str, int] = field(default_factory=dict)  #: exact key -> pictures; a key that is missing cannot run there
+    now: datetime
+
+    @property
+    def is_up(self) -> bool:
+        """Takes work, as far as its last news say."""
+        return self.status.state == "healthy" and self.now - self.told_at <= NEWS_LIFE
+
+    def view(self) -> ServerView:
+        """The server for the scheduler."""
+        return ServerView(
+            name=self.status.name, loaded=self.loaded, free_in_s=max(0.0, (self.free_at - self.now).total_seconds())
+        )
+
+    def can_run(self, work: WorkClass) -> bool:
+        """Whether its process said so."""
+        return work.exact_key in self.caps
+
+    def cap(self, work: WorkClass) -> int:
+        """Pictures that may share one attempt there."""
+        return self.caps.get(work.exact_key, 1)
+
+    def refuses(self, job: Job) -> bool:
+        """Not known here."""
+        return False
+
+
+class Neighbours:
+    """Tells the others of our servers, and learns of theirs."""
+
+    def __init__(self, crew: Crew, workers: Iterable[Worker]) -> None:
+        self._crew = crew
+        self._workers = tuple(workers)
+        self.statuses: tuple[ServerStatus, ...] = ()
+
+    async def run(self) -> None:
+        """Tell and learn, for ever; a database that is away is somebody else's news."""
+        while True:
+            try:
+                await self._tell()
+                await self.learn()
+            except FulletError as error:
+                log.debug("neighbours_not_asked", error=error.code.value)
+            await asyncio.sleep(TELL_EVERY_S)
+
+    async def learn(self) -> None:
+        """Read the others' news into the crew."""
+        now, own = self._crew.clock.now(), {worker.server.name for worker in self._workers}
+        found = [_read(text, now) for text in (await self._crew.control.with_prefix(STATUS_PREFIX)).values()]
+        neighbours = [one for one in found if one is not None and one.status.name not in own]
+        for name in [name for name in self._crew.colleagues if name not in own]:
+            del self._crew.colleagues[name]
+        self._crew.colleagues.update({one.status.name: one for one in neighbours})
+        self.statuses = tuple(one.status for one in neighbours if now - one.told_at <= NEWS_LIFE)
+
+    async def _tell(self) -> None:
+        classes = self._crew.classes or await self._crew.waiting_classes()
+        for worker in self._workers:
+            caps = {key: worker.cap(work) for key, work in classes.items() if worker.can_run(work)}
+            news = _written(worker, caps, self._crew.clock.now())
+            await self._crew.control.set(STATUS_PREFIX + worker.server.name, news)
+
+
+def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
+    status, view = worker.status(), worker.view()
+    return json.dumps(
+        {
+            "name": status.name,
+            "state": status.state,
+            "since": status.since.isoformat(),
+            "version": status.version,
+            "merge_protocol": status.merge_protocol,
+            "running": [str(job_id) for job_id in status.running],
+            "ahead": [str(job_id) for job_id in status.ahead],
+            "pictures_per_minute": status.pictures_per_minute,
+            "last_error": status.last_error,
+            "learned_caps": dict(status.caps),
+            "loaded": view.loaded,
+            "free_at": (now + timedelta(seconds=view.free_in_s)).isoformat(),
+            "told_at": now.isoformat(),
+            "caps": caps,
+        }
+    )
+
+
+def _read(text: str, now: datetime) -> Neighbour | None:
+    """None for what a newer version of us may have written."""
+    try:
+        news = json.loads(text)
+        status = ServerStatus(
+            name=ServerName(news["name"]),
+            state=news["state"],
+            since=datetime.fromisoformat(news["since"]),
+            version=news["version"],
+            merge_protocol=news["merge_protocol"],
+            loaded=news["loaded"],
+            running=tuple(JobId(UUID(one)) for one in news["running"]),
+            ahead=tuple(JobId(UUID(one)) for one in news["ahead"]),
+            pictures_per_minute=news["pictures_per_minute"],
+            last_error=news["last_error"],
+            caps=news["learned_caps"],
+        )
+        return Neighbour(
+            status=status,
+            loaded=news["loaded"],
+            free_at=datetime.fromisoformat(news["free_at"]),
+            told_at=datetime.fromisoformat(news["told_at"]),
+            caps=news["caps"],
+            now=now,
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
