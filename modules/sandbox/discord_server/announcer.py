@@ -157,7 +157,7 @@ class Announcer:
 
     def guild_left(self, guild: Guild) -> None:
         """The bot left, was removed, or the guild is gone."""
-        self._gateway.dispatch("GUILD_DELETE", {"id": str(guild.id), "unavailable": False}, guild_id=guild.id)
+        self._gateway.dispatch("GUILD_DELETE", {"id": str(guild.id)}, guild_id=guild.id)
         self._people.refresh_channels()
 
     def role(self, event: str, guild: Guild, role: Role) -> None:

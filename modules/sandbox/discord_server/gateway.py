@@ -164,7 +164,7 @@ class Gateway:
         """Send GUILD_CREATE to the shard of a guild, with the members each session may know."""
         for session in list(self.sessions.values()):
             if session.serves(guild.id):
-                self._dispatch_guild(session, guild)
+                self._dispatch_guild(session, guild, is_new=True)
 
     # -- ways to break things, for tests ---------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class Gateway:
         session.dispatch("READY", self._ready(session, guilds))
         for guild in guilds:
             if self._world.bot.id in guild.members:
-                self._dispatch_guild(session, guild)
+                self._dispatch_guild(session, guild, is_new=False)
         self.on_status(True)
         return None
 
@@ -296,12 +296,13 @@ class Gateway:
             "application": {"id": str(application.id), "flags": application.flags},
         }
 
-    def _dispatch_guild(self, session: Session, guild: Guild) -> None:
+    def _dispatch_guild(self, session: Session, guild: Guild, *, is_new: bool) -> None:
         if not wants(session.intents, "GUILD_CREATE", in_guild=True):
             return
         sees_all = Intent.GUILD_PRESENCES in session.intents
         members = list(guild.members.values()) if sees_all else [guild.members[self._world.bot.id]]
-        session.dispatch("GUILD_CREATE", guild_create_json(self._world, guild, members))
+        shape = guild_create_json(self._world, guild, members)
+        session.dispatch("GUILD_CREATE", shape if is_new else shape | {"unavailable": False})
 
     def resume(self, line: Line, details: Json) -> bool:
         """Continue a session and replay what it missed; `False` when that cannot be done."""

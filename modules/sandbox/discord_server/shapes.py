@@ -253,12 +253,14 @@ def guild_json(world: World, guild: Guild) -> Json:
 
 
 def guild_create_json(world: World, guild: Guild, members: list[Member]) -> Json:
-    """The GUILD_CREATE event: the guild with its channels and those members the session may know at once."""
+    """The GUILD_CREATE event: the guild with its channels and those members the session may know at once.
+
+    Without `unavailable` it means "you were invited"; with `unavailable: false` it follows READY.
+    """
     shape = guild_json(world, guild)
     shape |= {
         "joined_at": iso(guild.members[world.bot.id].joined_at),
         "large": False,
-        "unavailable": False,
         "member_count": len(guild.members),
         "voice_states": [],
         "members": [member_json(world, member) for member in members],

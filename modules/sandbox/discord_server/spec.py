@@ -12,8 +12,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from modules.sandbox.discord_server.wire import Json
 
@@ -21,6 +23,25 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 BESIDE_REPOSITORY = REPOSITORY.parent / "shared" / "discord" / "openapi.json"
 #: Mistakes reported of one request or reply; the rest adds nothing.
 MOST_MESSAGES = 5
+#: Where the description errs. Form errors carry words as codes ("BASE_TYPE_MAX_LENGTH"), as the developer docs show in
+#: "Reference, Error Messages" and as Discord answers; the description asks for numbers there.
+ERRATA: Json = {
+    "InnerErrors": {
+        "type": "object",
+        "required": ["_errors"],
+        "additionalProperties": False,
+        "properties": {
+            "_errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["code", "message"],
+                    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                },
+            }
+        },
+    }
+}
 
 
 class _Validator(Protocol):
@@ -28,15 +49,13 @@ class _Validator(Protocol):
 
 
 class Spec:
-    """Discord's description, compiled route by route when a route is first seen."""
+    """Checks exchanges against a description; off without one."""
 
-    def __init__(self, document: Json | None) -> None:
-        self._document = document
-        self._paths = _compile_paths(document) if document else []
-        self._validators: dict[tuple[str, str, str], _Validator | None] = {}
+    def __init__(self, description: "Description | None") -> None:
+        self._description = description
 
     @classmethod
-    def find(cls, path: Path | str | None = None) -> "Spec":
+    def find(cls, path: Path | str | None = None) -> Self:
         """The description from `path`, `DISCORD_OPENAPI`, or beside the repository; off when there is none.
 
         Raises `FileNotFoundError` for a path that was named and does not exist.
@@ -45,57 +64,100 @@ class Spec:
         place = Path(named) if named else BESIDE_REPOSITORY
         if not named and not place.exists():
             return cls(None)
-        return cls(json.loads(place.read_bytes()))
+        return cls(_read(place.resolve(strict=True)))
 
     @property
     def is_on(self) -> bool:
         """Whether there is a description to check against."""
-        return self._document is not None
+        return self._description is not None
 
     def check(self, method: str, path: str, body: bytes | None, status: int, reply: bytes | None) -> Iterator[tuple[str, str]]:
         """What is wrong with one exchange, as `(kind, message)` with kind `request` or `reply`.
 
         A request that Discord refused (4xx) may well be malformed and is not reported again here.
         """
-        if self._document is None or status == 0:
+        description = self._description
+        if description is None or status == 0:
             return
-        template = self._template(path)
-        if template is None:
+        operation = description.operation(method, path)
+        if operation is None:
             yield "request", "Discord has no such route"
             return
-        if method.lower() not in self._document["paths"][template]:
-            yield "request", f"Discord has no {method} here"
-            return
         if body is not None and status < 400:
-            yield from self._problems("request", method, template, "request", body)
+            yield from (("request", problem) for problem in description.request_problems(operation, body))
         if status < 500 and reply:
-            yield from self._problems("reply", method, template, str(status), reply)
+            yield from (("reply", problem) for problem in description.reply_problems(operation, status, reply))
 
-    def _template(self, path: str) -> str | None:
-        return next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)
 
-    def _problems(self, kind: str, method: str, template: str, what: str, data: bytes) -> Iterator[tuple[str, str]]:
-        key = (method, template, what)
-        if key not in self._validators:
-            self._validators[key] = self._compile(method, template, what)
-        validator = self._validators[key]
-        if validator is None:
-            if what != "request":
-                yield kind, f"Discord never answers {what} here"
-            return
-        for _, error in zip(range(MOST_MESSAGES), validator.iter_errors(json.loads(data)), strict=False):
-            place = "/".join(str(step) for step in error.absolute_path)
-            yield kind, f"{place or '(root)'}: {error.message[:300]}"
+class Operation(NamedTuple):
+    """One method of one route, as the description names it."""
 
-    def _compile(self, method: str, template: str, what: str) -> _Validator | None:
-        assert self._document is not None
-        operation = self._document["paths"][template][method.lower()]
+    template: str
+    method: str
+
+
+class Description:
+    """Discord's description, compiled operation by operation when one is first seen."""
+
+    def __init__(self, document: Json) -> None:
+        self._document = document
+        self._paths = _compile_paths(document)
+        self._validators: dict[tuple[Operation, str], _Validator | None] = {}
+
+    def operation(self, method: str, path: str) -> Operation | None:
+        """The operation behind a request; `None` when Discord has none."""
+        for pattern, template in self._paths:
+            if pattern.fullmatch(path):
+                known = method.lower() in self._document["paths"][template]
+                return Operation(template, method.lower()) if known else None
+        return None
+
+    def request_problems(self, operation: Operation, body: bytes) -> Iterator[str]:
+        """What is wrong with a request's JSON."""
+        if validator := self._validator(operation, "request"):
+            yield from _problems(validator, body)
+
+    def reply_problems(self, operation: Operation, status: int, body: bytes) -> Iterator[str]:
+        """What is wrong with a reply."""
+        if validator := self._validator(operation, str(status)):
+            yield from _problems(validator, body)
+        else:
+            yield f"Discord never answers {status} here"
+
+    def _validator(self, operation: Operation, what: str) -> "_Validator | None":
+        if (operation, what) not in self._validators:
+            self._validators[operation, what] = self._compile(operation, what)
+        return self._validators[operation, what]
+
+    def _compile(self, operation: Operation, what: str) -> "_Validator | None":
+        details = self._document["paths"][operation.template][operation.method]
         if what == "request":
-            content = operation.get("requestBody", {}).get("content", {})
+            content = details.get("requestBody", {}).get("content", {})
             schema = content.get("application/json", content.get("multipart/form-data", {})).get("schema")
-            return _validator(self._document, schema, lenient=True) if schema else None
-        schema = _reply_schema(self._document, operation["responses"], what)
-        return _validator(self._document, schema, lenient=False) if schema else None
+        else:
+            schema = _reply_schema(self._document, details["responses"], what)
+        is_lenient = what == "request"
+        return _validator(schema, self._document, self._components(is_lenient), lenient=is_lenient) if schema else None
+
+    @cache  # noqa: B019 - descriptions are few and live as long as the process
+    def _components(self, lenient: bool) -> Json:
+        components: Json = _narrowed(self._document["components"], self._document) | {}
+        components["schemas"] = components["schemas"] | ERRATA
+        if lenient:  # libraries send ids as text or as numbers
+            text = components["schemas"]["SnowflakeType"]
+            components["schemas"]["SnowflakeType"] = {"anyOf": [text, {"type": "integer", "minimum": 0}]}
+        return components
+
+
+@cache
+def _read(place: Path) -> Description:
+    return Description(json.loads(place.read_bytes()))
+
+
+def _problems(validator: "_Validator", data: bytes) -> Iterator[str]:
+    for error in islice(validator.iter_errors(json.loads(data)), MOST_MESSAGES):
+        place = "/".join(str(step) for step in error.absolute_path)
+        yield f"{place or '(root)'}: {error.message[:300]}"
 
 
 def _reply_schema(document: Json, responses: Json, status: str) -> Json | None:
@@ -114,16 +176,16 @@ def _compile_paths(document: Json) -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", template)), template) for template in ordered]
 
 
-def _validator(document: Json, schema: Json, *, lenient: bool) -> _Validator:
+def _validator(schema: Json, document: Json, components: Json, *, lenient: bool) -> _Validator:
     # Imported here: the stand-in itself needs only aiohttp; jsonschema comes with the development tools.
     from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.validators import extend
 
     checker = Draft202012Validator.TYPE_CHECKER
     if lenient:
-        checker = checker.redefine("integer", _is_integer_or_text_of_one).redefine("string", _is_text_or_snowflake)
+        checker = checker.redefine("integer", _is_integer_or_text_of_one)
     kind = extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]  # jsonschema's stubs
-    rooted = _narrowed(schema, document) | {"components": _narrowed_components(document)}
+    rooted = _narrowed(schema, document) | {"components": components}
     validator: _Validator = kind(rooted, format_checker=_formats(FormatChecker(formats=())))
     return validator
 
@@ -146,20 +208,6 @@ def _is_integer_or_text_of_one(_: object, value: object) -> bool:
     if isinstance(value, str):
         return re.fullmatch(r"-?\d+", value) is not None
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_text_or_snowflake(_: object, value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
-
-
-_narrowed_cache: dict[int, Json] = {}
-
-
-def _narrowed_components(document: Json) -> Json:
-    known = _narrowed_cache.get(id(document))
-    if known is None:
-        known = _narrowed_cache[id(document)] = _narrowed(document["components"], document)
-    return known
 
 
 def _narrowed(node: Any, document: Json) -> Any:

@@ -82,10 +82,11 @@ class Exchange:
         if fault is not None:
             await asyncio.sleep(fault.delay_s)
             if not fault.after and (spoiled := self._spoiled(fault)) is not None:
-                self._context.journal.close(entry, spoiled.status, None)
+                self._context.journal.close(entry, 0 if fault.reset else spoiled.status, None)
                 return spoiled
         response = await self._respond(entry, raw, uploads)
         if fault is not None and fault.after and (spoiled := self._spoiled(fault)) is not None:
+            entry.status = 0 if fault.reset else spoiled.status
             return spoiled
         return response
 
