@@ -150,7 +150,8 @@ class MergeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI ha
         limit = RowLimit(self.max_rows, is_out_of_memory, comfy.model_management.soft_empty_cache)
         self.denoiser = MergedDenoiser(slots, comfy.conds.CONDCrossAttn, limit)
         turn = PreviewTurn(callback, len(slots)) if callback is not None and len(slots) > 1 else None
-        kept, self.conds = self.conds, {}  # the base class prepares what it finds here for the batch as a whole
+        kept = self.conds
+        self.conds: dict[str, Any] = {}  # the base class prepares what it finds here for the batch as a whole
         hooked: AbstractContextManager[None] = padded_rows_become_pad_tokens(diffusion_model) if bucket else nullcontext()
         try:
             with hooked:
@@ -169,8 +170,8 @@ class MergeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI ha
         if any(self.model_options.get(name) for name in CFG_PATCHES):
             return self._one_by_one(x, timestep, options, seed)
 
-        def calc(conds: Conds, rows: torch.Tensor, times: torch.Tensor) -> Sequence[torch.Tensor]:
-            return comfy.samplers.calc_cond_batch(self.inner_model, conds, rows, times, options)
+        def calc(conds: Conds, x: torch.Tensor, timestep: torch.Tensor) -> Any:
+            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
 
         always = bool(options.get("disable_cfg1_optimization", False))
         if always and not self.has_negative:
@@ -294,12 +295,13 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_known(function: Any, name: str) -> bool:
-    is_stock = name.startswith("sample_") and inspect.unwrap(function) is inspect.unwrap(getattr(k_diffusion, name, None))
+    stock = getattr(k_diffusion, name, None) if name.startswith("sample_") else None
+    is_stock = stock is not None and inspect.unwrap(function) is inspect.unwrap(stock)
     listed = name.removeprefix("sample_") in comfy.samplers.KSampler.SAMPLERS
-    return (is_stock and listed) or name in OTHER_KNOWN_SAMPLERS
+    return (is_stock and listed and REFUSED_SAMPLER not in name) or name in OTHER_KNOWN_SAMPLERS
 
 
-def _noise_stream(function: str, x: torch.Tensor, sigmas: torch.Tensor, seed: int) -> Callable[[Any, Any], torch.Tensor]:
+def _noise_stream(function: str, x: torch.Tensor, sigmas: torch.Tensor, seed: int) -> Any:
     if function not in BROWNIAN_ON_CPU | BROWNIAN_ON_DEVICE:
         return k_diffusion.default_noise_sampler(x, seed=seed)
     low, high = sigmas[sigmas > 0].min(), sigmas.max()

@@ -33,6 +33,7 @@ class Joinable(Protocol):
 
     cond: Any
 
+    def __init__(self, cond: Any) -> None: ...
     def can_concat(self, other: Any) -> bool: ...
     def concat(self, others: Any) -> Any: ...
     def process_cond(self, batch_size: int, **kwargs: Any) -> Any: ...
@@ -216,4 +217,4 @@ def _can_join(values: Sequence[Joinable], cross_attention: type) -> bool:
     if not isinstance(first, cross_attention):
         return True
     lengths = [value.cond.shape[1] for value in values]
-    return math.lcm(*lengths) <= MAX_REPEATS * min(lengths)
+    return bool(math.lcm(*lengths) <= MAX_REPEATS * min(lengths))

@@ -344,7 +344,7 @@ def _saved(picture: torch.Tensor, slot: SaveSlot, root: str) -> dict[str, str]:
     return {"filename": filename, "subfolder": subfolder}
 
 
-NODE_CLASS_MAPPINGS = {
+NODE_CLASS_MAPPINGS: dict[str, Any] = {
     "CLIPTextEncodeBatch": CLIPTextEncodeBatch,
     "FuLLetMergeConditioning": MergeConditioning,
     "FuLLetMergeSelect": MergeSelect,

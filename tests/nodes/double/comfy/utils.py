@@ -1,0 +1,1 @@
+PROGRESS_BAR_ENABLED = False
