@@ -243,7 +243,7 @@ class _Walk:
         return self._chain(self._sampler, "sigmas", ("sigmas",))
 
     def _negative_texts(self) -> tuple[Target, ...]:
-        taken = self._texts("positive", Role.PROMPT)
+        taken = self._all(Role.PROMPT, self._encoders("positive"))
         return tuple(target for target in self._texts("negative", Role.NEGATIVE) if target not in taken)
 
     def _behind(self, node_id: str | None, name: str) -> str | None:
