@@ -55,7 +55,7 @@ export class ChatView {
   // -- opening --------------------------------------------------------------------------------------------
 
   async open(key, jumpTo = null) {
-    this.unreadFrom = this.world.read.marker(key);
+    this.unreadFrom = this.world.read.marker(key) ?? "0";   // never been here: everything is new
     this.atEnd = true;
     this.unseen = 0;
     this.scroller.setAttribute("aria-label", t("chat.messages", { name: this.world.channelName(key) }));
@@ -93,7 +93,7 @@ export class ChatView {
     const name = this.world.channelName(key);
     const bot = this.world.bot;
     return h("li", { class: "beginning" },
-      key === DM && bot ? avatar(bot, 72) : h("span", { class: "beginning-icon" }, icon("hash", 40)),
+      key === DM ? avatar(bot, 72) : h("span", { class: "beginning-icon" }, icon("hash", 40)),
       h("h2", {}, key === DM ? name : t("chat.welcome", { name })),
       h("p", {}, key === DM ? t("chat.welcomeDm", { name }) : this.world.channels.get(key)?.topic ? this.ui.rich.line(this.world.channels.get(key).topic) : t("chat.start")));
   }
@@ -150,7 +150,7 @@ export class ChatView {
     keepPictures(old, fresh);
     keepSpoilers(old, fresh);
     old.replaceWith(fresh);
-    if (focused) fresh.querySelector(`[data-custom-id="${CSS.escape(focused)}"]:not([disabled])`)?.focus({ preventScroll: true });
+    if (focused) fresh.querySelector(`[data-custom-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     if (hadFocus) fresh.focus({ preventScroll: true });
   }
 

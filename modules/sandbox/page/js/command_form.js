@@ -153,8 +153,8 @@ export class CommandForm {
 
   /** The options as typed so far in Discord's shape, for autocompletion of `focused`. */
   draft(focused) {
-    const options = this.fields.filter((field) => field === focused || !field.isEmpty).map((field) => field.draft(field === focused));
-    return nest(this.entry, options);
+    const known = this.fields.filter((field) => field === focused || field.read().value !== undefined);
+    return nest(this.entry, known.map((field) => field.draft(field === focused)));
   }
 
   get reference() {

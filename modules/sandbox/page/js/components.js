@@ -82,9 +82,9 @@ class MessageComponents {
     if (component.url) return this.linkButton(component, className, content);
     const busy = this.underWay.has(component.custom_id);
     return h("button", {
-      type: "button", class: className, disabled: component.disabled || busy, "aria-busy": busy ? "true" : null, "aria-label": component.label ? null : component.emoji?.name,
+      type: "button", class: className, disabled: component.disabled, "aria-busy": busy ? "true" : null, "aria-label": component.label ? null : component.emoji?.name,
       "data-testid": "button", "data-custom-id": component.custom_id,
-      on: { click: () => this.press(component) },
+      on: { click: () => !busy && this.press(component) },   // not disabled meanwhile: the focus would be lost
     }, busy ? [spinner(component.label ?? "…"), h("span", { class: "is-ghost" }, content)] : content);
   }
 
@@ -106,7 +106,7 @@ class MessageComponents {
   press(component, values) {
     const { ui, message } = this;
     for (const old of ui.world.interactionsAt(message.id)) if (old.state === "failed") ui.world.dismissInteraction(old.id);
-    const channel = ui.world.keyOf(message.channel_id, message.guild_id);
+    const channel = ui.world.keyOf(message.channel_id);
     ui.world.interact({ kind: "component", channel, message: message.id, customId: component.custom_id }, () =>
       ui.api.component({ channel, message: message.id, custom_id: component.custom_id, component_type: component.type, ...(values && { values }) }));
   }

@@ -17,6 +17,7 @@ export class Composer {
     this.ui = ui;
     this.world = ui.world;
     this.replyingTo = null;
+    this.outbox = Promise.resolve();
     this.build();
     this.world.addEventListener("commands", () => this.onInput());
     this.world.addEventListener("guild", () => this.showRights());
@@ -161,7 +162,7 @@ export class Composer {
       return;
     }
     const bot = this.world.bot;
-    this.showPanel(bot && h("header", { class: "picker-head" }, avatar(bot, 20), this.world.nameOf(bot.id)), found.map((entry) => this.pickerRow(entry)), t("command.picker"));
+    this.showPanel(h("header", { class: "picker-head" }, avatar(bot, 20), this.world.nameOf(bot.id)), found.map((entry) => this.pickerRow(entry)), t("command.picker"));
   }
 
   pickerRow(entry) {
@@ -297,37 +298,45 @@ export class Composer {
     this.reply.hidden = true;
   }
 
-  async send() {
+  /** Takes what was written off the composer at once, so that one can go on writing, and sends it in its turn. */
+  send() {
     const content = this.withIds(this.text.value.trim());
-    if (this.sending || (content === "" && this.tray.files.length === 0)) return;
+    if (content === "" && this.tray.files.length === 0) return;
     if (content.length > MAX_LENGTH) {
       this.say(t("composer.tooLong", { count: content.length, max: MAX_LENGTH }));
       return;
     }
-    this.sending = true;
+    const letter = { key: this.key, typed: this.text.value, content, files: this.tray.take(), reply: this.replyingTo };
+    this.text.value = "";
+    this.say(null);
+    this.cancelReply();
+    this.onInput();
+    this.outbox = this.outbox.then(() => this.deliver(letter));
+  }
+
+  async deliver(letter) {
     this.row.classList.add("is-sending");
-    const key = this.key;
     try {
-      const files = await this.tray.uploaded();
-      const message = await this.ui.api.send({ channel: key, content, files, ...(this.replyingTo && { reply_to: this.replyingTo.id }) });
-      if (message?.id) this.world.put(key, message, true);
-      this.sent(key);
+      const files = await FileTray.uploadIds(letter.files);
+      const message = await this.ui.api.send({ channel: letter.key, content: letter.content, files, ...(letter.reply && { reply_to: letter.reply.id }) });
+      this.world.put(letter.key, message, true);
+      FileTray.release(letter.files);
     } catch (error) {
-      this.say(t("composer.failed", { reason: error.message || t("net.failed") }));
-      announce(this.note.textContent);
+      this.giveBack(letter, error);
     } finally {
-      this.sending = false;
       this.row.classList.remove("is-sending");
     }
   }
 
-  sent(key) {
-    sessionStorage.removeItem(this.draftKey(key));
-    if (this.key !== key) return;
-    this.text.value = "";
-    this.say(null);
-    this.tray.clear();
-    this.cancelReply();
-    this.onInput();
+  /** Not sent: everything stands in the composer again, unless something new does. */
+  giveBack(letter, error) {
+    if (this.key !== letter.key) sessionStorage.setItem(this.draftKey(letter.key), letter.typed);
+    else if (this.text.value === "") {
+      this.text.value = letter.typed;
+      this.tray.putBack(letter.files);
+      this.onInput();
+    }
+    this.say(t("composer.failed", { reason: error.message || t("net.failed") }));
+    announce(this.note.textContent);
   }
 }

@@ -184,7 +184,8 @@ export class OptionCursor {
     const options = this.options;
     if (options.length === 0) return;
     const at = options.indexOf(this.active);
-    this.select(options[(at + step + options.length) % options.length] ?? options[0]);
+    const next = at < 0 ? (step > 0 ? 0 : options.length - 1) : (at + step + options.length) % options.length;
+    this.select(options[next]);
   }
 }
 

@@ -33,18 +33,27 @@ export class FileTray {
 
   remove(entry) {
     this.files = this.files.filter((one) => one !== entry);
-    this.forget(entry);
+    entry.element.remove();
+    FileTray.release([entry]);
     this.show();
   }
 
-  forget(entry) {
-    entry.element.remove();
-    if (entry.preview) URL.revokeObjectURL(entry.preview);
+  clear() {
+    FileTray.release(this.take());
   }
 
-  clear() {
-    for (const entry of this.files) this.forget(entry);
+  /** Empties the tray and gives what was in it. */
+  take() {
+    const taken = this.files;
     this.files = [];
+    this.element.replaceChildren();
+    this.show();
+    return taken;
+  }
+
+  putBack(entries) {
+    this.files = entries;
+    this.element.replaceChildren(...entries.map((entry) => entry.element));
     this.show();
   }
 
@@ -53,8 +62,13 @@ export class FileTray {
     this.onChange();
   }
 
-  /** The upload ids of all files, once they are all there. */
-  async uploaded() {
-    return (await Promise.all(this.files.map((entry) => entry.upload))).map((upload) => upload.id);
+  /** The upload ids of files, once they are all there. */
+  static async uploadIds(entries) {
+    return (await Promise.all(entries.map((entry) => entry.upload))).map((upload) => upload.id);
+  }
+
+  /** Lets go of the previews. */
+  static release(entries) {
+    for (const entry of entries) if (entry.preview) URL.revokeObjectURL(entry.preview);
   }
 }

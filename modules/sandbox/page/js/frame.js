@@ -30,7 +30,7 @@ export class Rail {
     const home = this.button({ active: !inGuild, unread: world.isUnread(DM), mentions: world.read.mentions(DM), label: t("nav.dm"), testid: "rail-dm", open: () => this.ui.go(DM) }, icon("message", 24));
     const initials = world.guild.name.split(/\s+/).map((word) => [...word][0]).slice(0, 3).join("");
     const guild = this.button({ active: inGuild, unread: keys.some((key) => world.isUnread(key)), mentions, label: world.guild.name, testid: "rail-guild", open: () => this.ui.go(this.ui.lastGuildChannel()) }, initials);
-    this.element.replaceChildren(home, h("hr", { class: "rail-line" }), guild);
+    this.element.replaceChildren(...[home, h("hr", { class: "rail-line" }), world.guild.members.length > 0 && guild].filter(Boolean));
   }
 
   button({ active, unread, mentions, label, testid, open }, content) {
@@ -57,7 +57,7 @@ export class ChannelList {
     if (!world.guild) return;
     this.heading.textContent = world.guild.name;
     const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.channelId : null;
-    const dm = world.bot && h("div", { class: "channel-group" }, this.row(DM, { name: world.channelName(DM), face: avatar(world.bot, 24, world.botOnline ? "online" : "offline") }));
+    const dm = h("div", { class: "channel-group" }, this.row(DM, { name: world.channelName(DM), face: avatar(world.bot, 24, world.botOnline ? "online" : "offline") }));
     const groups = groupChannels([...world.channels.values()]);
     this.list.replaceChildren(...[world.current === DM ? dm : null, ...groups.map((group) => this.group(group))].filter(Boolean));
     if (groups.length === 0) this.list.append(h("p", { class: "channel-none" }, t("nav.noChannels")));
@@ -206,7 +206,7 @@ export class TopBar {
     const channel = world.channels.get(key);
     this.element.replaceChildren(
       iconButton("menu", t("nav.openChannels"), () => this.ui.toggleDrawer(), { class: "icon-button drawer-button", "data-testid": "open-channels" }),
-      key === DM && world.bot ? avatar(world.bot, 24, world.botOnline ? "online" : "offline") : h("span", { class: "channel-glyph" }, icon("hash", 22)),
+      key === DM ? avatar(world.bot, 24, world.botOnline ? "online" : "offline") : h("span", { class: "channel-glyph" }, icon("hash", 22)),
       h("h2", { class: "top-name", "data-testid": "channel-title" }, world.channelName(key)),
       channel?.topic ? h("span", { class: "top-topic" }, this.ui.rich.line(channel.topic)) : h("span", { class: "top-topic" }),
       iconButton("people", t("nav.members"), () => this.ui.toggleMembers(), { "data-testid": "toggle-members" }));

@@ -95,7 +95,7 @@ class Client {
 
   /** Opens a channel, and goes to one of its messages. */
   go(channelId, message = null) {
-    const key = this.world.channels.has(channelId) ? channelId : this.world.keyOf(channelId, channelId === DM ? null : this.world.guild.id);
+    const key = this.world.keyOf(channelId);
     if (!this.mayOpen(key)) {
       this.toast(t("chat.forbidden"));
       return;
@@ -189,8 +189,8 @@ class Client {
 
   showBotStatus() {
     const { world } = this;
-    this.botNotice.hidden = world.botOnline || !world.bot;
-    if (world.bot) this.botNotice.textContent = t("net.botAway", { name: world.nameOf(world.bot.id) });
+    this.botNotice.hidden = world.botOnline;
+    this.botNotice.textContent = t("net.botAway", { name: world.nameOf(world.bot.id) });
   }
 
   showTitle() {

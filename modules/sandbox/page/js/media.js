@@ -8,13 +8,15 @@ import { fileSize, t } from "./text.js";
 const MAX_WIDTH = 550;
 const MAX_HEIGHT = 350;
 
+//: SVG is a document that can hold scripts: a file to download, as in Discord.
+const PICTURE_TYPE = /^image\/(png|jpeg|webp|gif|avif)$/;
 const PICTURE_NAME = /\.(png|jpe?g|webp|gif|avif)$/i;
 const SPOILER_PREFIX = "SPOILER_";
 
 /** Which spoilers this person opened; an edited message must not close them again. */
 const revealed = new Set();
 
-export const isPicture = (attachment) => attachment.content_type?.startsWith("image/") || PICTURE_NAME.test(attachment.filename ?? "");
+export const isPicture = (attachment) => PICTURE_TYPE.test(attachment.content_type ?? "") || PICTURE_NAME.test(attachment.filename ?? "");
 
 /** What an attachment is for a gallery. */
 export function pictureOf(attachment) {

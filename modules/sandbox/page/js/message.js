@@ -35,7 +35,7 @@ function usedCommand(message) {
 
 /** The list item of one message. `grouped`: no face and name of its own. */
 export function renderMessage(message, ui, { grouped = false } = {}) {
-  const key = ui.world.keyOf(message.channel_id, message.guild_id);
+  const key = ui.world.keyOf(message.channel_id);
   const ephemeral = Boolean(message.flags & EPHEMERAL);
   const item = h("li", {
     class: ["message", grouped && "is-grouped", ephemeral && "is-ephemeral", ui.world.mentionsMe(message) && "is-mention"].filter(Boolean).join(" "),
@@ -153,7 +153,7 @@ function toolbar(message, key, ui) {
 
 /** The line that stands for a command until its answer arrives. */
 export function renderPlaceholder(interaction, ui) {
-  const bot = ui.world.bot ?? { id: "0", username: "bot", bot: true };
+  const { bot } = ui.world;
   const failed = interaction.state === "failed";
   const text = failed ? (interaction.reason || t("chat.noAnswer")) : interaction.state === "thinking" ? t("chat.thinking", { name: ui.world.nameOf(bot.id) }) : t("chat.sending");
   return h("li", { class: "message is-ephemeral", "data-testid": "placeholder", "data-state": interaction.state },

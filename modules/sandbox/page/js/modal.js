@@ -29,13 +29,13 @@ class ModalForm {
   constructor(ui, data) {
     Object.assign(this, { ui, data });
     this.fields = [];
-    const bot = ui.world.bot;
+    const { bot } = ui.world;
     const title = h("h2", { id: freshId("modal-title") }, data.title);
     this.trouble = h("p", { class: "modal-trouble", role: "alert", hidden: true, "data-testid": "modal-error" });
     this.submitButton = h("button", { type: "submit", class: "button button-primary", "data-testid": "modal-submit" }, t("modal.submit"));
     this.form = h("form", { class: "modal", novalidate: true, role: "dialog", "aria-modal": "true", "aria-labelledby": title.id, "data-testid": "modal", on: { submit: (event) => this.submit(event) } },
-      h("header", { class: "modal-head" }, bot && avatar(bot, 32), title, iconButton("close", t("modal.cancel"), () => this.layer.close(), { "data-testid": "modal-close" })),
-      h("div", { class: "modal-body" }, bot && h("p", { class: "modal-note" }, icon("warning", 16), t("modal.note", { name: ui.world.nameOf(bot.id) })), data.components.map((component) => this.row(component))),
+      h("header", { class: "modal-head" }, avatar(bot, 32), title, iconButton("close", t("modal.cancel"), () => this.layer.close(), { "data-testid": "modal-close" })),
+      h("div", { class: "modal-body" }, h("p", { class: "modal-note" }, icon("warning", 16), t("modal.note", { name: ui.world.nameOf(bot.id) })), data.components.map((component) => this.row(component))),
       this.trouble,
       h("footer", { class: "modal-foot" }, h("button", { type: "button", class: "button button-plain", "data-testid": "modal-cancel", on: { click: () => this.layer.close() } }, t("modal.cancel")), this.submitButton));
     this.layer = openLayer(this.form, { modal: true, closeOnOutside: false, onClose: () => this.stop?.() });

@@ -213,10 +213,8 @@ export class OptionField {
     return { type: this.option.type, name: this.option.name, value: this.read().value };
   }
 
-  /** As far as it is typed: what does not read yet goes as text, as Discord does. */
+  /** For autocompletion: the one in hand as typed, the others by their value. */
   draft(focused) {
-    const { value } = this.read();
-    const draft = { type: this.option.type, name: this.option.name, value: focused ? this.input.value : (value ?? this.input?.value ?? "") };
-    return focused ? { ...draft, focused: true } : draft;
+    return focused ? { type: this.option.type, name: this.option.name, value: this.input.value, focused: true } : this.submitted();
   }
 }

@@ -40,8 +40,8 @@ export function optionsOf(component, world) {
  * `name` is its accessible name; `busy` shows that a choice is on its way.
  */
 export class Select {
-  constructor({ component, world, name, busy = false, disabled = false, inForm = false, onCommit }) {
-    Object.assign(this, { component, onCommit, inForm });
+  constructor({ component, world, name, busy = false, inForm = false, onCommit }) {
+    Object.assign(this, { component, busy, onCommit, inForm });
     this.options = optionsOf(component, world);
     this.values = this.options.filter((option) => option.default).map((option) => option.value);
     this.min = component.min_values ?? (component.required === false ? 0 : 1);
@@ -50,7 +50,7 @@ export class Select {
     this.button = h("button", {
       type: "button", class: "select", role: "combobox", "aria-haspopup": "listbox", "aria-expanded": "false",
       "aria-label": name ?? component.placeholder ?? t("select.placeholder"), "data-testid": "select", "data-custom-id": component.custom_id,
-      disabled: disabled || component.disabled || busy,
+      disabled: component.disabled, "aria-busy": busy ? "true" : null,
       on: { click: () => this.open(), keydown: (event) => this.onKey(event) },
     }, this.label, busy ? spinner("…") : icon("chevron", 20));
     this.element = h("div", { class: "select-box" }, this.button);
@@ -75,7 +75,7 @@ export class Select {
   }
 
   open() {
-    if (this.layer) return;
+    if (this.layer || this.busy) return;
     const before = this.values.join("\n");
     this.list = h("div", { class: "select-list", role: "listbox", id: freshId("listbox"), "aria-multiselectable": String(this.several), "data-testid": "select-list" });
     const searchable = this.component.type !== STRING_SELECT || this.options.length > SEARCH_FROM;

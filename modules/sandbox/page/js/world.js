@@ -11,6 +11,8 @@ export const LOADING = 1 << 7;
 export const COMPONENTS_V2 = 1 << 15;
 export const CATEGORY = 4;
 
+//: Somebody who left the guild still talks with the bot.
+const NO_GUILD = { id: "0", name: "—", channels: [], members: [], roles: [] };
 //: How many messages a channel shows; older ones are left out of this page.
 const MESSAGES_SHOWN = 200;
 //: A typing notice stands this long. Source: Discord developer docs, "Trigger Typing Indicator".
@@ -21,12 +23,13 @@ export class World extends EventTarget {
     super();
     Object.assign(this, { api, me });
     this.guild = null;
+    this.dm = null;
     this.channels = new Map();
     this.members = new Map();
     this.roles = new Map();
     this.commands = [];
     this.messages = new Map();
-    this.dmId = null;
+    this.bot = null;
     this.botOnline = true;
     this.interactions = new Map();
     this.earlyEvents = new Map();
@@ -43,24 +46,21 @@ export class World extends EventTarget {
   async load() {
     const state = await this.api.state();
     this.me = { ...this.me, ...state.me };
-    this.guild = state.guild;
-    this.commands = state.commands ?? [];
-    this.roles = new Map((state.guild.roles ?? []).map((role) => [role.id, role]));
-    this.members = new Map((state.guild.members ?? []).map((member) => [idOf(member), asMember(member)]));
-    this.channels = new Map((state.guild.channels ?? []).map((channel) => [channel.id, channel]));
-    if (state.dm?.id) this.dmId = state.dm.id;
-    if (typeof state.bot_online === "boolean") this.botOnline = state.bot_online;
-    this.read.begin(this.channels.values());
+    this.guild = state.guild ?? NO_GUILD;
+    this.dm = state.dm;
+    this.bot = state.bot;
+    this.botOnline = state.bot.online;
+    this.commands = state.commands;
+    this.roles = new Map(this.guild.roles.map((role) => [role.id, role]));
+    this.members = new Map(this.guild.members.map((member) => [member.user.id, asMember(member)]));
+    this.channels = new Map(this.guild.channels.map((channel) => [channel.id, channel]));
+    this.read.begin([...this.channels.values(), { id: DM, last_message_id: this.dm.last_message_id }]);
     this.emit("guild");
     this.emit("commands");
     this.countMissedMentions();
   }
 
   // -- people ---------------------------------------------------------------------------------------------
-
-  get bot() {
-    return [...this.members.values()].find((member) => member.user.bot)?.user ?? null;
-  }
 
   knowsPerson(id) {
     return this.members.has(id) || this.knownAuthors().has(id);
@@ -75,7 +75,7 @@ export class World extends EventTarget {
 
   /** People who left but wrote here, or are mentioned: known from the messages. */
   knownAuthors() {
-    const authors = new Map();
+    const authors = new Map([[this.me.id, this.me], [this.bot.id, this.bot]]);
     for (const messages of this.messages.values()) {
       for (const message of messages) for (const user of [message.author, ...(message.mentions ?? [])]) authors.set(user.id, user);
     }
@@ -89,7 +89,7 @@ export class World extends EventTarget {
   }
 
   get myMember() {
-    return this.members.get(this.me.id) ?? asMember({ user: this.me, roles: [] });
+    return this.members.get(this.me.id) ?? { id: this.me.id, user: this.me, roles: [] };
   }
 
   get isAdmin() {
@@ -116,22 +116,21 @@ export class World extends EventTarget {
   // -- channels and messages ------------------------------------------------------------------------------
 
   channelName(key) {
-    return key === DM ? (this.bot?.global_name ?? this.bot?.username ?? "bot") : (this.channels.get(key)?.name ?? "");
+    return key === DM ? this.nameOf(this.bot.id) : (this.channels.get(key)?.name ?? "");
   }
 
-  /** The key of the channel an event speaks of: guild channels by id, everything else is the talk with the bot. */
-  keyOf(channelId, guildId) {
-    if (channelId === DM || channelId === this.dmId) return DM;
-    if (!this.channels.has(channelId) && !guildId) {
-      this.dmId ??= channelId;
-      return DM;
-    }
-    return channelId;
+  /** The key of a channel here: guild channels by id, the talk with the bot as "dm". */
+  keyOf(channelId) {
+    return channelId === this.dm?.id ? DM : channelId;
+  }
+
+  /** The channel object behind a key. */
+  channel(key) {
+    return key === DM ? this.dm : this.channels.get(key);
   }
 
   async loadMessages(key) {
     const messages = await this.api.messages(key, MESSAGES_SHOWN);
-    if (key === DM && messages.length > 0) this.dmId = messages[0].channel_id;
     this.messages.set(key, messages.sort((a, b) => compareIds(a.id, b.id)));
     for (const message of messages) this.answered(message);
     this.emit("messages", { channel: key });
@@ -170,13 +169,12 @@ export class World extends EventTarget {
   }
 
   isUnread(key) {
-    const last = key === DM ? this.messages.get(DM)?.at(-1)?.id : this.channels.get(key)?.last_message_id;
-    return this.read.isUnread(key, last);
+    return this.read.isUnread(key, this.channel(key)?.last_message_id);
   }
 
   /** Everything in a channel has been seen. */
   markRead(key) {
-    const last = this.messages.get(key)?.filter((message) => !(message.flags & EPHEMERAL)).at(-1)?.id ?? this.channels.get(key)?.last_message_id;
+    const last = this.messages.get(key)?.filter((message) => !(message.flags & EPHEMERAL)).at(-1)?.id ?? this.channel(key)?.last_message_id;
     if (this.read.mark(key, last)) this.emit("read");
   }
 
@@ -276,8 +274,8 @@ export class World extends EventTarget {
 
 const HANDLERS = {
   MESSAGE_CREATE(world, message) {
-    const key = world.keyOf(message.channel_id, message.guild_id);
-    const channel = world.channels.get(key);
+    const key = world.keyOf(message.channel_id);
+    const channel = world.channel(key);
     if (channel && !(message.flags & EPHEMERAL)) channel.last_message_id = message.id;
     world.stopTyping(key, message.author.id);
     world.answered(message);
@@ -287,16 +285,11 @@ const HANDLERS = {
     else world.emit("read");
   },
   MESSAGE_UPDATE(world, message) {
-    const key = world.keyOf(message.channel_id, message.guild_id);
+    const key = world.keyOf(message.channel_id);
     world.put(key, message, false);
     world.answered(message);
   },
-  MESSAGE_DELETE(world, d) {
-    world.remove(world.keyOf(d.channel_id ?? d.channel, d.guild_id), d.id ?? d.message);
-  },
-  MESSAGE_DELETE_BULK(world, d) {
-    for (const id of d.ids) world.remove(world.keyOf(d.channel_id, d.guild_id), id);
-  },
+  MESSAGE_DELETE: (world, d) => world.remove(world.keyOf(d.channel_id), d.id),
   CHANNEL_CREATE: (world, channel) => setChannel(world, channel),
   CHANNEL_UPDATE: (world, channel) => setChannel(world, channel),
   CHANNEL_DELETE(world, channel) {
@@ -306,45 +299,29 @@ const HANDLERS = {
     world.emit("guild");
     world.emit("read");
   },
-  GUILD_MEMBER_ADD: (world, member) => setMember(world, member),
-  GUILD_MEMBER_UPDATE: (world, member) => setMember(world, member),
-  GUILD_MEMBER_REMOVE(world, d) {
-    world.members.delete(d.user?.id ?? d.id);
-    world.emit("guild");
-  },
-  GUILD_ROLE_CREATE: (world, d) => setRole(world, d.role ?? d),
-  GUILD_ROLE_UPDATE: (world, d) => setRole(world, d.role ?? d),
-  COMMANDS_UPDATE(world, d) {
-    const commands = Array.isArray(d) ? d : d.commands;
-    if (!commands) return world.load();
-    world.commands = commands;
-    return world.emit("commands");
-  },
+  COMMANDS_UPDATE: (world) => world.load(),
   NOTIFICATION(world, d) {
-    const key = world.keyOf(d.channel?.id ?? d.channel ?? d.channel_id, d.guild_id);
+    const key = world.keyOf(d.channel);
     if (key === world.current && document.hasFocus()) return;
     world.read.setMentions(key, world.read.mentions(key) + 1);
     world.emit("read");
   },
-  TYPING(world, d) {
-    const user = d.user?.id ?? d.user_id ?? d.user ?? world.bot?.id;
-    world.setTyping(world.keyOf(d.channel_id ?? d.channel, d.guild_id), user);
-  },
+  TYPING: (world, d) => world.setTyping(world.keyOf(d.channel_id), d.user_id),
   BOT_STATUS(world, d) {
     world.botOnline = d.online;
     world.emit("bot");
   },
   INTERACTION_DEFERRED(world, d) {
     const interaction = world.interactions.get(d.interaction_id);
-    if (interaction.kind === "command") world.settle(Object.assign(interaction, { ephemeral: d.ephemeral }), "thinking");
-    else world.settle(interaction, "done");
+    const isShown = world.findMessage(world.keyOf(d.channel), d.message_id) !== null;   // "is thinking..." stands there already
+    world.settle(interaction, interaction.kind === "command" && !isShown ? "thinking" : "done");
   },
   INTERACTION_DONE: (world, d) => world.settle(world.interactions.get(d.interaction_id), "done"),
   INTERACTION_FAILED: (world, d) => world.settle(world.interactions.get(d.interaction_id), "failed"),
   MODAL_OPEN(world, d) {
     const interaction = world.interactions.get(d.interaction_id);
     if (interaction) world.settle(interaction, "done");
-    world.emit("modal", { ...d, channel: interaction?.channel ?? world.current, message: interaction?.message });
+    world.emit("modal", { ...d, channel: world.keyOf(d.channel), message: interaction?.message });
   },
 };
 
@@ -353,18 +330,7 @@ function setChannel(world, channel) {
   world.emit("guild");
 }
 
-function setMember(world, member) {
-  world.members.set(idOf(member), { ...world.members.get(idOf(member)), ...asMember(member) });
-  world.emit("guild");
-}
-
-function setRole(world, role) {
-  world.roles.set(role.id, role);
-  world.emit("guild");
-}
-
-const idOf = (member) => member.user?.id ?? member.id;
-const asMember = (member) => ({ ...member, id: idOf(member), user: member.user ?? member, roles: member.roles ?? [] });
+const asMember = (member) => ({ ...member, id: member.user.id });
 
 function worksInDm(command) {
   if (Array.isArray(command.contexts)) return command.contexts.includes(1);
