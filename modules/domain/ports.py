@@ -346,6 +346,10 @@ class JobStore(Protocol):
         """Attempts of this server that are open and, with `except_boot`, belong to another start of the program."""
         ...
 
+    async def abandoned_attempts(self, since: datetime) -> Sequence[Attempt]:
+        """Open attempts of servers that nobody has held a lease on since then, with jobs still in flight."""
+        ...
+
     async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
         """Own this server until `life` from now, or renew it; False while another boot's lease lives.
 

@@ -12,7 +12,7 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import Event, JobAccepted, JobSettled, QueueChanged
-from modules.domain.jobs import Job, JobId, JobRequest, JobState, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobRequest, JobState, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
 from modules.domain.records import Limits
@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 #: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
 FORECAST_LIFE_S = 1.0
+#: A process that let its lease run out for this long does not come back in time for its jobs.
+ORPHANED_AFTER = timedelta(seconds=10)
+ORPHANS_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ class Engine:
         self._limits = limits
         self.workers = {server.name: Worker(server, crew) for server in servers}
         self.neighbours = Neighbours(crew, self.workers.values())
-        self._places = _Places(crew)
+        self._places = _Places(crew, self.neighbours)
         self._is_stopping = False
         self._stopped = asyncio.Event()
 
@@ -113,7 +116,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(self._calibrate())]
             if not self._crew.is_alone:
-                others.append(group.create_task(self.neighbours.run()))
+                others += [group.create_task(self.neighbours.run()), group.create_task(self._adopt_orphans())]
             await self._run_workers()
             for task in others:
                 task.cancel()
@@ -132,6 +135,26 @@ class Engine:
                 if isinstance(event, JobSettled) and event.state is not JobState.DELIVERED:
                     self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
 
+    async def _adopt_orphans(self) -> None:
+        """Jobs on a server whose process died for good go to servers that live; its attempts stay open for its return."""
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY_S)
+            try:
+                attempts = await self._crew.jobs.abandoned_attempts(self._crew.clock.now() - ORPHANED_AFTER)
+                moved = [job_id for attempt in attempts for job_id in await self._adopt(attempt)]
+            except FulletError as error:
+                log.warning("orphans_not_looked_for", error=error.code.value)
+                continue
+            if moved:
+                log.warning("orphans_requeued", jobs=len(moved))
+                self.changed()
+
+    async def _adopt(self, attempt: Attempt) -> Sequence[JobId]:
+        able = [
+            job.id for job in attempt.jobs if job.state in IN_FLIGHT_STATES and self._crew.runs_elsewhere(attempt.server, job)
+        ]
+        return await self._crew.jobs.requeue(attempt.id, able, ErrorCode.SERVER_UNREACHABLE) if able else ()
+
     async def stop(self) -> None:
         """Accept and pick nothing more; `run` returns once the workers have let go. What runs on a GPU goes on there."""
         self._is_stopping = True
@@ -144,8 +167,9 @@ class Engine:
 class _Places:
     """Forecasts for everyone, made once for many askers and off the loop."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, neighbours: Neighbours) -> None:
         self._crew = crew
+        self._neighbours = neighbours
         self._lock = asyncio.Lock()
         self._made: Mapping[JobId, Place] = {}
         self._made_at = -FORECAST_LIFE_S
@@ -183,6 +207,8 @@ class _Places:
         snapshot = await self._crew.jobs.snapshot()
         await self._crew.waiting_classes()
         await self._crew.switches.refresh()
+        if not self._crew.is_alone:
+            await self._neighbours.learn()
         views = [one.view() for one in self._crew.colleagues.values() if one.is_up]
         found: Mapping[JobId, Forecast] = {}
         if views and not self._crew.switches.is_paused:
@@ -209,4 +235,4 @@ class _Places:
 
     def _unknown(self, position: int) -> Place:
         """No server can run it now: its place in line is all there is to say."""
-        return Place(position=position, starts_at=None, ends_at=None, is_paused=True)
+        return Place(position=position, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, or_, update
 
@@ -122,6 +122,10 @@ class SqlJobStore:
     async def unfinished_attempts(self, server: ServerName, *, except_boot: BootId | None = None) -> Sequence[Attempt]:
         """Open attempts of this server, oldest first."""
         return await self._engine.read(lookups.read_unfinished_attempts, server, except_boot)
+
+    async def abandoned_attempts(self, since: datetime) -> Sequence[Attempt]:
+        """Open attempts of servers that nobody has held a lease on since then, with jobs still in flight."""
+        return await self._engine.read(lookups.read_abandoned_attempts, since)
 
     async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
         """Own this server until `life` from now, or renew it; False while another boot's lease lives."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
 from modules.utils.database.codecs import job_of, work_of
-from modules.utils.database.tables import active_slot, attempt, attempt_job, job
+from modules.utils.database.tables import active_slot, attempt, attempt_job, job, lease
 from modules.utils.database.types import AnyRow
 
 
@@ -64,6 +65,14 @@ def read_unfinished_attempts(connection: Connection, server: ServerName, except_
     query = select(attempt).where(attempt.c.server == server, attempt.c.ended_at.is_(None)).order_by(attempt.c.claimed_at)
     if except_boot is not None:
         query = query.where(attempt.c.boot_id != except_boot)
+    return [_with_jobs(connection, row) for row in connection.execute(query).all()]
+
+
+def read_abandoned_attempts(connection: Connection, since: datetime) -> Sequence[Attempt]:
+    """See `JobStore.abandoned_attempts`."""
+    is_held = select(lease.c.server).where(lease.c.server == attempt.c.server, lease.c.expires_at > since).exists()
+    is_wanted = select(job.c.id).where(job.c.attempt_id == attempt.c.id, job.c.state.in_(sorted(IN_FLIGHT_STATES))).exists()
+    query = select(attempt).where(attempt.c.ended_at.is_(None), attempt.c.claimed_at < since, ~is_held, is_wanted)
     return [_with_jobs(connection, row) for row in connection.execute(query).all()]
 
 

@@ -1,0 +1,66 @@
+"""One house, several processes: a gateway, two workers and a courier share a PostgreSQL, and any of them may die."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from modules.sandbox.comfy_server import ComfySandbox
+from tests.support.person import Seen
+from tests.support.program import Program, whole_house
+
+pytestmark = pytest.mark.postgres
+
+
+def is_result(message: Seen) -> bool:
+    return bool(message.pictures) and "seed" in message.text and "drawn in" in message.text
+
+
+async def test_pictures_arrive_although_each_part_is_a_process_and_a_worker_and_the_courier_die(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    gpus = [ComfySandbox(name="one", time_scale=0.2), ComfySandbox(name="two", time_scale=0.2)]
+    async with whole_house(tmp_path, gpus=gpus, settings={"DATABASE_URL": postgres_url}, is_started=False) as house:
+        parts = {
+            name: Program({**house.program.environment, **settings}, tmp_path / f"{name}.log", ["--role", role])
+            for name, role, settings in (
+                ("worker-one", "worker", {"COMFY_URLS": gpus[0].url}),
+                ("worker-two", "worker", {"COMFY_URLS": gpus[1].url}),
+                ("courier", "courier", {}),
+            )
+        }
+        house.others.extend(parts.values())
+        house.program.arguments = ["--role", "gateway"]
+        await asyncio.gather(*(part.start() for part in parts.values()))
+        await house.start()
+        people = [await house.people.be(name) for name in ("bruno", "chloe", "elena")]
+        for round_ in range(2):
+            for person in people:
+                answer = await person.slash("imagine", model="z-image", prompt=f"{person.username} {round_}", size="512x512")
+                assert answer.message is not None
+        await parts["worker-one"].kill()
+        await parts["courier"].kill()
+        await parts["courier"].start()
+        for person in people:
+            channel = f"session-{person.username}"
+            for round_ in range(2):
+                await person.wait_for_message(
+                    lambda message, text=f"> {person.username} {round_}": is_result(message) and text in message.text,
+                    channel=channel,
+                    timeout=60,
+                )
+            results = [message for message in await person.messages(channel) if is_result(message)]
+            assert len(results) == 2
+        status = await people[2].slash("admin status")
+        assert status.message is not None
+        assert gpus[1].url.rpartition(":")[2] in status.message.text
+
+
+async def test_a_role_of_its_own_needs_postgresql_and_says_so(tmp_path: Path) -> None:
+    async with whole_house(tmp_path, is_started=False) as house:
+        house.program.arguments = ["--role", "worker"]
+        await house.program.start()
+        assert await house.program.wait() == 2
+        assert "--role worker needs PostgreSQL" in house.program.said()
