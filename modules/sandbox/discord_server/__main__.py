@@ -4,10 +4,14 @@ import argparse
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from modules.sandbox.discord_server.demo import demo_world
 from modules.sandbox.discord_server.sandbox import DiscordSandbox
+
+#: With a state file: so much may be lost when the process is killed.
+SAVE_EVERY_S = 5.0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -18,17 +22,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--token", default=None, help="the bot's token; made up when left out")
     parser.add_argument("--rate-limits", action="store_true", help="enforce Discord's rate limits")
     parser.add_argument("--openapi", type=Path, default=None, help="Discord's OpenAPI description, to check everything against")
+    parser.add_argument("--state", type=Path, default=None, help="a file that keeps the world between runs")
+    parser.add_argument("--guests", type=int, default=0, help="so many more members, for load tests")
     return parser.parse_args(arguments)
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Run until SIGINT or SIGTERM."""
     sandbox = DiscordSandbox(
-        world=demo_world(token=options.token),
+        world=demo_world(token=options.token, guests=options.guests),
         host=options.host,
         port=options.port,
         rate_limits=options.rate_limits,
         openapi=options.openapi,
+        state=options.state,
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,7 +52,10 @@ async def serve(options: argparse.Namespace) -> None:
         ]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-        await stop.wait()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), SAVE_EVERY_S)
+            sandbox.save()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Announcer:
     def message_created(self, message: Message) -> None:
         """A message appeared."""
         self._message_event("MESSAGE_CREATE", message)
-        self._notify(message)
+        self.notify(message)
 
     def message_updated(self, message: Message) -> None:
         """A message changed."""
@@ -55,7 +55,8 @@ class Announcer:
     def _guild_id_in_events(self, message: Message) -> int | None:
         return None if message.has(MessageFlag.EPHEMERAL) else self._world.channel(message.channel_id).guild_id
 
-    def _notify(self, message: Message) -> None:
+    def notify(self, message: Message) -> None:
+        """Ring for those a message mentions."""
         if message.has(MessageFlag.SUPPRESS_NOTIFICATIONS):
             return
         channel = self._world.channel(message.channel_id)
@@ -132,17 +133,17 @@ class Announcer:
     def channel_created(self, channel: Channel) -> None:
         """A channel appeared."""
         self._gateway.dispatch("CHANNEL_CREATE", channel_json(self._world, channel), guild_id=channel.guild_id)
-        self._people.refresh_channels()
+        self._people.refresh_channel(channel)
 
     def channel_updated(self, channel: Channel) -> None:
         """A channel changed, perhaps also who sees it."""
         self._gateway.dispatch("CHANNEL_UPDATE", channel_json(self._world, channel), guild_id=channel.guild_id)
-        self._people.refresh_channels(channel)
+        self._people.refresh_channel(channel)
 
     def channel_deleted(self, channel: Channel, shape: Json) -> None:
         """A channel went; `shape` is how it looked."""
         self._gateway.dispatch("CHANNEL_DELETE", shape, guild_id=channel.guild_id)
-        self._people.refresh_channels()
+        self._people.refresh_channel(channel)
 
     # -- guilds, roles, members -------------------------------------------------------------------------------------
 
@@ -153,25 +154,25 @@ class Announcer:
     def guild_joined(self, guild: Guild) -> None:
         """The bot was invited."""
         self._gateway.guild_available(guild)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def guild_left(self, guild: Guild) -> None:
         """The bot left, was removed, or the guild is gone."""
         self._gateway.dispatch("GUILD_DELETE", {"id": str(guild.id)}, guild_id=guild.id)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def role(self, event: str, guild: Guild, role: Role) -> None:
         """A role came, changed or went (`GUILD_ROLE_CREATE|UPDATE|DELETE`)."""
         data: Json = {"guild_id": str(guild.id)}
         data |= {"role_id": str(role.id)} if event == "GUILD_ROLE_DELETE" else {"role": role_json(role)}
         self._gateway.dispatch(event, data, guild_id=guild.id)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def member_joined(self, guild: Guild, member: Member) -> None:
         """Somebody joined."""
         shape = member_json(self._world, member) | {"guild_id": str(guild.id)}
         self._gateway.dispatch("GUILD_MEMBER_ADD", shape, guild_id=guild.id)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def member_updated(self, guild: Guild, member: Member) -> None:
         """Somebody's nickname, roles or time-out changed. The bot hears of itself without the members intent."""
@@ -180,13 +181,13 @@ class Announcer:
             self._gateway.dispatch("GUILD_MEMBER_UPDATE", shape, guild_id=guild.id, always=True)
         else:
             self._gateway.dispatch("GUILD_MEMBER_UPDATE", shape, guild_id=guild.id)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def member_left(self, guild: Guild, user: User) -> None:
         """Somebody left or was removed."""
         data = {"guild_id": str(guild.id), "user": user_json(user)}
         self._gateway.dispatch("GUILD_MEMBER_REMOVE", data, guild_id=guild.id)
-        self._people.refresh_channels()
+        self._people.refresh_all_channels()
 
     def user_updated(self, user: User) -> None:
         """Somebody changed their account's name; bots learn of it through each shared guild."""

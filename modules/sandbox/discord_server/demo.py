@@ -32,8 +32,11 @@ BOT_ROLE = (
 )
 
 
-def demo_world(*, token: str | None = None) -> World:
-    """Six people, one community with two public channels, and the bot, invited but not yet online."""
+def demo_world(*, token: str | None = None, guests: int = 0) -> World:
+    """Six people, one community with two public channels, and the bot, invited but not yet online.
+
+    `guests` more members ("guest-001" ...) make a crowd for load tests.
+    """
     world = World()
     elena = _person(world, "elena", "Elena", "en-US", "#e67e22")
     ana = _person(world, "ana", "Ana", "es-ES", "#e91e63")
@@ -48,7 +51,8 @@ def demo_world(*, token: str | None = None) -> World:
     booster = add_role(world, guild, "Server Booster", 0, color=0xF47FFF)
     booster.is_booster = True
     add_role(world, guild, "Artist", 0, color=0x3498DB)
-    for user in (ana, bruno, chloe, dario, zoe):
+    crowd = [_person(world, f"guest-{n:03}", f"Guest {n}", "en-US", "#95a5a6") for n in range(1, guests + 1)]
+    for user in (ana, bruno, chloe, dario, zoe, *crowd):
         join(world, guild, user)
     guild.members[elena.id].role_ids.append(admin.id)
     guild.members[chloe.id].role_ids.append(booster.id)

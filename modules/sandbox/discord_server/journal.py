@@ -85,6 +85,13 @@ class Journal:
             Violation(kind="limit", number=entry.number, method=entry.method, path=entry.path, message=message)
         )
 
+    def stand_in_failed(self, entry: Entry) -> None:
+        """Note a bug of the stand-in itself."""
+        message = "the stand-in failed; its log has the traceback"
+        self._violations.append(
+            Violation(kind="reply", number=entry.number, method=entry.method, path=entry.path, message=message)
+        )
+
     def violations(self) -> list[Violation]:
         """Everything found so far; checks what was not checked yet."""
         while self._unchecked:

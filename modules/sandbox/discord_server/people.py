@@ -106,14 +106,28 @@ class People:
             if Permission.VIEW_CHANNEL in permissions_of(self._world, listener.user_id, channel):
                 listener.tell(event, data)
 
-    def refresh_channels(self, changed: Channel | None = None) -> None:
-        """Tell everybody which channels appeared, went or changed for them since they were last told."""
+    def refresh_channel(self, channel: Channel) -> None:
+        """Tell everybody whether a channel appeared, changed or went for them since they were last told."""
+        exists = channel.guild_id is not None and channel.id in self._world.guilds[channel.guild_id].channels
+        shape = channel_json(self._world, channel)
+        for listener in list(self._listeners):
+            is_seen = exists and Permission.VIEW_CHANNEL in permissions_of(self._world, listener.user_id, channel)
+            self._show(listener, channel.id, shape if is_seen else None)
+
+    def refresh_all_channels(self) -> None:
+        """The same for every channel, after rights or memberships changed; channels that stay in sight are not repeated."""
         for listener in list(self._listeners):
             now = self.visible_to(listener.user_id)
             for channel_id in listener.visible - now:
-                listener.tell("CHANNEL_DELETE", {"id": str(channel_id)})
+                self._show(listener, channel_id, None)
             for channel_id in sorted(now - listener.visible):
-                listener.tell("CHANNEL_CREATE", channel_json(self._world, self._world.channel(channel_id)))
-            if changed is not None and changed.id in now & listener.visible:
-                listener.tell("CHANNEL_UPDATE", channel_json(self._world, changed))
-            listener.visible = now
+                self._show(listener, channel_id, channel_json(self._world, self._world.channel(channel_id)))
+
+    def _show(self, listener: Listener, channel_id: int, shape: Json | None) -> None:
+        was_seen = channel_id in listener.visible
+        if shape is not None:
+            listener.visible.add(channel_id)
+            listener.tell("CHANNEL_UPDATE" if was_seen else "CHANNEL_CREATE", shape)
+        elif was_seen:
+            listener.visible.discard(channel_id)
+            listener.tell("CHANNEL_DELETE", {"id": str(channel_id)})

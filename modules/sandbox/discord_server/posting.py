@@ -103,6 +103,8 @@ class Posting:
         if not was_loading:
             message.edited_at = self._world.clock.now()
         self._announcer.message_updated(message)
+        if was_loading:
+            self._announcer.notify(message)
         return message
 
     def delete(self, message: Message) -> None:

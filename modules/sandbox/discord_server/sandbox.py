@@ -1,5 +1,7 @@
 """The stand-in as a whole: both faces on one loopback port."""
 
+import asyncio
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,7 @@ from modules.sandbox.discord_server.gateway import HEARTBEAT_INTERVAL_MS, Gatewa
 from modules.sandbox.discord_server.interactions import ANSWER_WITHIN_S, InteractionDesk
 from modules.sandbox.discord_server.journal import Journal
 from modules.sandbox.discord_server.people import People
+from modules.sandbox.discord_server.persistence import StateFile
 from modules.sandbox.discord_server.person.routes import add_person_routes
 from modules.sandbox.discord_server.posting import Posting
 from modules.sandbox.discord_server.ratelimits import RateLimits
@@ -36,7 +39,7 @@ class DiscordSandbox:
 
     Parameters: `world` what exists at the start (the demo community by default), `rate_limits` whether Discord's limits are
     enforced, `openapi` where Discord's description lies (see spec.py), `answer_within_s` the time a bot has for its first answer,
-    `port` 0 for any free one.
+    `port` 0 for any free one, `state` a file that keeps the world between runs.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class DiscordSandbox:
         answer_within_s: float = ANSWER_WITHIN_S,
         heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS,
         upload_limit_bytes: int = UPLOAD_LIMIT_BYTES,
+        state: Path | None = None,
     ) -> None:
         self.world = world or demo_world()
         self._host, self._port = host, port
@@ -61,6 +65,7 @@ class DiscordSandbox:
             heartbeat_interval_ms=heartbeat_interval_ms,
             upload_limit_bytes=upload_limit_bytes,
         )
+        self._state = StateFile(state, self.world, self.context.files) if state else None
         self._runner: web.AppRunner | None = None
 
     # -- where it is ------------------------------------------------------------------------------------------------
@@ -88,14 +93,20 @@ class DiscordSandbox:
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen."""
-        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        """Listen; a saved world is back before the first request. Raises what `StateFile.load` raises."""
+        listening = socket.create_server((self._host, self._port))
+        self._port = listening.getsockname()[1]
         self.context.gateway.url = self.gateway_url
         self.context.files.base_url = self.page_url
+        try:
+            if self._state is not None:
+                await asyncio.to_thread(self._state.load)
+        except BaseException:
+            listening.close()
+            raise
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
 
     async def stop(self) -> None:
         """Hang up on everybody and stop listening."""
@@ -105,6 +116,12 @@ class DiscordSandbox:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+            self.save()
+
+    def save(self) -> None:
+        """Write the world to its file, when it has one."""
+        if self._state is not None:
+            self._state.save()
 
     async def __aenter__(self) -> Self:
         await self.start()

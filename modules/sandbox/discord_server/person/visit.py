@@ -72,6 +72,8 @@ def visit(context: Context, act: Act, *, reads_json: bool = True) -> Handler:
             return await act(Visit(context=context, request=request, user=user, body=body))
         except ApiError as error:
             return answer(error.body(), status=error.status)
+        except (KeyError, ValueError) as error:  # a number or field that is none
+            return answer({"message": f"{type(error).__name__}: {error}", "code": 50035}, status=400)
 
     return serve
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
@@ -14,6 +15,8 @@ from modules.sandbox.discord_server.journal import Entry
 from modules.sandbox.discord_server.ratelimits import too_many_body, too_many_headers
 from modules.sandbox.discord_server.rest.routing import Call, Route
 from modules.sandbox.discord_server.wire import ApiError, Code, Reply, Upload, encode
+
+log = logging.getLogger(__name__)
 
 API = "/api/v10"
 #: Error codes that mean "the bot broke a documented limit"; the journal notes them.
@@ -128,6 +131,10 @@ class Exchange:
                 self._context.journal.against_limit(entry, f"{error.code} {error.message} {json.dumps(error.errors or {})}")
             if status == 429:
                 headers = headers | too_many_headers(float(str(error.extra.get("retry_after", 1.0))))
+        except Exception:
+            log.exception("sandbox_failed_to_answer %s", self._name)
+            status, body = 500, encode({"message": "500: Internal Server Error", "code": 0})
+            self._context.journal.stand_in_failed(entry)
         self._context.journal.close(entry, status, body)
         return _json_response(status, body, headers)
 

@@ -50,7 +50,8 @@ async def create(call: Call) -> Reply:
 async def history(call: Call) -> Reply:
     """A page of messages, newest first; empty without the right to read the past."""
     channel = call.channel()
-    limit = int(call.query.get("limit", 50))
+    asked = call.query.get("limit", "50")
+    limit = int(asked) if asked.isdecimal() else 0
     if not 1 <= limit <= MAX_PAGE:
         raise invalid(["limit"], "NUMBER_TYPE_MAX", f"int value should be between 1 and {MAX_PAGE}.")
     if Permission.READ_MESSAGE_HISTORY not in permissions_of(call.context.world, call.context.world.bot.id, channel):
