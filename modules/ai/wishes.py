@@ -13,6 +13,8 @@ from modules.domain.recipes import MAX_PROMPT_CHARS
 
 #: Characters kept although Unicode calls them controls.
 _KEPT_CONTROLS = "\n\t"
+#: What East Asian keyboards write for these; digits of any script are digits to `\d` and `int` anyway.
+_FULL_WIDTH = str.maketrans("．，ｘＸ＋－", ".,xX+-")
 _WHOLE = re.compile(r"[+-]?\d{1,20}")
 _DECIMAL = re.compile(r"[+-]?\d{1,20}(?:[.,]\d{1,10})?")
 _LONGEST_ECHO = 40
@@ -37,7 +39,7 @@ def read_prompt(text: str, *, is_required: bool) -> str:
 def read_whole(value: object, field: str, allowed: Range) -> int:
     """A whole number in a range. Texts may use any script's digits, but no `1e9`, no `NaN`. Raises VALUE_*."""
     number: int | None = None
-    if isinstance(value, str) and _WHOLE.fullmatch(plain := unicodedata.normalize("NFKC", value).strip()):
+    if isinstance(value, str) and _WHOLE.fullmatch(plain := value.translate(_FULL_WIDTH).strip()):
         number = int(plain)
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value
@@ -52,7 +54,7 @@ def read_whole(value: object, field: str, allowed: Range) -> int:
 def read_decimal(value: object, field: str, allowed: Range) -> float:
     """A finite number in a range; a comma may stand for the point. Raises VALUE_*."""
     number: float | None = None
-    if isinstance(value, str) and _DECIMAL.fullmatch(plain := unicodedata.normalize("NFKC", value).strip()):
+    if isinstance(value, str) and _DECIMAL.fullmatch(plain := value.translate(_FULL_WIDTH).strip()):
         number = float(plain.replace(",", "."))
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         number = float(value)
@@ -64,7 +66,7 @@ def read_decimal(value: object, field: str, allowed: Range) -> float:
 
 def read_size(value: str | Dimensions, example: Dimensions) -> Dimensions:
     """A size as typed. Raises SIZE_INVALID."""
-    size = value if isinstance(value, Dimensions) else Dimensions.parse(unicodedata.normalize("NFKC", value))
+    size = value if isinstance(value, Dimensions) else Dimensions.parse(value.translate(_FULL_WIDTH))
     if size is None:
         raise FulletError(ErrorCode.SIZE_INVALID, text=clean_text(str(value))[:_LONGEST_ECHO], example=str(example))
     return size
