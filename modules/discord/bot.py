@@ -36,6 +36,8 @@ TREE_HASH_KEY = "discord.tree_hash"
 CLEARED = "cleared:"
 #: discord.py sleeps through rate limits up to this long and raises beyond it; the courier then comes back by itself.
 LONGEST_RATE_LIMIT_S = 30.0
+#: When stopping: what somebody just asked is still answered, at most this long.
+LAST_ANSWERS_S = 3.0
 
 
 class GatewayGone(RuntimeError):  # noqa: N818 - says what is so, like discord.py's own
@@ -47,6 +49,7 @@ class FulletTree(app_commands.CommandTree["FulletBot"]):
 
     async def interaction_check(self, interaction: discord.Interaction[FulletBot], /) -> bool:
         """Refuse politely elsewhere."""
+        self.client.note_handling()
         try:
             check_guild(interaction.guild_id, self.client.options.allowed_guild_id)
         except FulletError as error:
@@ -88,6 +91,7 @@ class FulletBot(commands.Bot):
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
+        self._handling: set[asyncio.Task[object]] = set()
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -101,6 +105,19 @@ class FulletBot(commands.Bot):
     async def when_ready(self) -> None:
         """Returns once Discord has told us of all our guilds and channels."""
         await self._is_up.wait()
+
+    def note_handling(self) -> None:
+        """The current task answers a person: stopping waits for it a little. discord.py keeps no list of its own."""
+        task = asyncio.current_task()
+        if task is not None and task not in self._handling:
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+
+    async def close(self) -> None:
+        """Let what is being answered end, then hang up."""
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=LAST_ANSWERS_S)
+        await super().close()
 
     async def setup_hook(self) -> None:
         """Once, after login and before the gateway."""
@@ -160,6 +177,7 @@ class FulletBot(commands.Bot):
             return
         submission = Submission.read(interaction.data)
         if submission is not None:
+            self.note_handling()
             async with self.failures.worded(interaction):
                 await self.controls.submit(interaction, submission)
 

@@ -61,7 +61,7 @@ class CardKeeper:
         self._when_ready = when_ready
         self._post = post
         self._voices = voices
-        self._board = CardBoard()
+        self.board = CardBoard()
         self._paces: dict[ChannelId, ChannelPace] = {}
         self._painters: dict[ChannelId, asyncio.Event] = {}
         self._permits = asyncio.Semaphore(PAINTS_AT_ONCE)
@@ -72,27 +72,27 @@ class CardKeeper:
 
     async def retire(self, job: Job) -> None:
         """The result is posted: take the card down."""
-        card = self._board.get(job.id)
+        card = self.board.get(job.id)
         if card is None and job.card_message_id is not None:
-            card = self._board.hang(job, None)
+            card = self.board.hang(job, None)
         if card is not None:
             card.is_over, card.is_released = True, False
             self._wake(card.channel_id)
 
     async def release(self, job: Job) -> MessageId | None:
         """Hand the card's message over to the courier: nothing more is painted once this returns."""
-        card = self._board.get(job.id)
+        card = self.board.get(job.id)
         if card is None:
             return job.card_message_id
         card.is_released = True
         async with card.turn:  # an edit that is under way ends first, or it would overwrite what the courier writes
-            self._board.drop(job.id)
+            self.board.drop(job.id)
             return card.message_id
 
     async def moved(self, user_id: UserId, channel_id: ChannelId) -> None:
         """A person's channel was made anew: their cards hang there from now on."""
         for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
-            self._board.hang(job, None)
+            self.board.hang(job, None)
             self._wake(channel_id)
 
     # --- the service ----------------------------------------------------------------------------------------------------
@@ -119,9 +119,9 @@ class CardKeeper:
             case QueueChanged() | QueuePaused() | ServerLost() | ServerBack():
                 self._places_moved.set()
             case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued():
-                if isinstance(event, JobStarted) and self._board.get(event.job_id) is None:
+                if isinstance(event, JobStarted) and self.board.get(event.job_id) is None:
                     await self._hang(event.job_id)
-                card = self._board.apply(event, self._house.clock.monotonic())
+                card = self.board.apply(event, self._house.clock.monotonic())
                 if card is not None:
                     self._wake(card.channel_id)
                 if isinstance(event, JobRequeued):
@@ -133,11 +133,11 @@ class CardKeeper:
         job = await self._house.jobs.job(job_id)
         if job is not None and job.state.is_active:
             place = await self._house.studio.place(job_id) if job.state is JobState.QUEUED else None
-            card = self._board.hang(job, place)
+            card = self.board.hang(job, place)
             self._wake(card.channel_id)
 
     async def _settle(self, job_id: JobId, state: JobState) -> None:
-        card = self._board.get(job_id)
+        card = self.board.get(job_id)
         if card is None:
             return
         match state:
@@ -163,8 +163,8 @@ class CardKeeper:
             await asyncio.sleep(PLACES_EVERY_S)
 
     def _show_places(self, places: Mapping[JobId, Place]) -> None:
-        self._board.place_all(places)
-        for card in self._board:
+        self.board.place_all(places)
+        for card in self.board:
             if card.needs_painting:
                 self._wake(card.channel_id)
 
@@ -183,14 +183,14 @@ class CardKeeper:
         active = await self._house.jobs.jobs(states=ACTIVE_STATES, limit=10_000, newest_first=False)
         places = await self._house.studio.places()
         for job in active:
-            if (card := self._board.get(job.id)) is None or card.job.channel_id != job.channel_id:
-                self._board.hang(job, places.get(job.id))
+            if (card := self.board.get(job.id)) is None or card.job.channel_id != job.channel_id:
+                self.board.hang(job, places.get(job.id))
         known = {job.id for job in active}
-        for card in self._board:
+        for card in self.board:
             if card.job.id not in known and not card.is_over and not card.is_final:
                 now = await self._house.jobs.job(card.job.id)
                 if now is None:
-                    self._board.drop(card.job.id)
+                    self.board.drop(card.job.id)
                 elif now.state.is_over:
                     await self._settle(now.id, now.state)
         if is_first:
@@ -202,7 +202,7 @@ class CardKeeper:
         over = {JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.CANCELLED}
         for job in await self._house.jobs.jobs(states=over, limit=LEFTOVERS):
             if job.card_message_id is not None:
-                self._board.hang(job, None)
+                self.board.hang(job, None)
                 await self._settle(job.id, job.state)
 
     # --- painting -------------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class CardKeeper:
         changed = self._painters[channel_id]
         pace = self._paces.setdefault(channel_id, ChannelPace())
         try:
-            while cards := self._board.of_channel(channel_id):
+            while cards := self.board.of_channel(channel_id):
                 changed.clear()
                 card = min(cards, key=LiveCard.due_at)
                 wait_s = max(card.due_at(), pace.free_at()) - self._house.clock.monotonic()
@@ -270,7 +270,7 @@ class CardKeeper:
         self._note_shown(card, face)
         if card.is_final and card.face.looks_like(face):
             await self._house.jobs.set_card(card.job.id, None)
-            self._board.drop(card.job.id)
+            self.board.drop(card.job.id)
 
     def _note_shown(self, card: LiveCard, face: CardFace) -> None:
         now = self._house.clock.monotonic()
@@ -282,7 +282,7 @@ class CardKeeper:
         if card.message_id is not None:
             await self._post.delete(card.channel_id, card.message_id)
             await self._house.jobs.set_card(card.job.id, None)
-        self._board.drop(card.job.id)
+        self.board.drop(card.job.id)
 
     def _take_refusal(self, card: LiveCard, error: Exception) -> None:
         refusal = refusal_of(error)
@@ -294,7 +294,7 @@ class CardKeeper:
                 log.warning("card_place_gone", job_id=str(card.job.id))
                 card.has_no_place = True
                 if card.is_over or card.is_final:
-                    self._board.drop(card.job.id)
+                    self.board.drop(card.job.id)
             case RefusalKind.WRONG | RefusalKind.TOO_LARGE:
                 log.error("card_refused", job_id=str(card.job.id), exc_info=error)
                 card.shown = card.face  # the same would be refused again; the next change gets its chance

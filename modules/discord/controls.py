@@ -32,6 +32,7 @@ from modules.domain.recipes import MAX_PICTURES_PER_JOB
 #: The same button by the same person within this time is one press: fingers and slow clients repeat.
 DOUBLE_PRESS_S = 1.5
 _REMEMBERED_PRESSES = 512
+MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE})
 
 Interaction = discord.Interaction[discord.Client]
 Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
@@ -63,7 +64,7 @@ class Controls:
 
     async def press(self, interaction: Interaction, press: Press) -> None:
         """One button pressed. Raises what its act deserves; a button of another version is answered kindly."""
-        if self._is_repeated(interaction, press):
+        if press.act in MAKE_JOBS and self._is_repeated(interaction, press):
             await interaction.response.defer()
             return
         match press.act:

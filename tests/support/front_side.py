@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -130,10 +130,12 @@ class SteeredStudio:
         return QueueStatus(servers=(server,), waiting=len(waiting), running=0, longest_wait_s=12.0, is_paused=self.is_paused)
 
     async def pause(self, actor: UserId) -> None:
+        self.acts.append(("pause", str(actor)))
         self.is_paused = True
         self.bus.publish(QueuePaused(is_paused=True))
 
     async def resume(self, actor: UserId) -> None:
+        self.acts.append(("resume", str(actor)))
         self.is_paused = False
         self.bus.publish(QueuePaused(is_paused=False))
 
@@ -181,6 +183,10 @@ class SteeredStudio:
         self.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, is_loading=is_loading))
         self.bus.publish(QueueChanged())
         return attempt
+
+    def changed(self) -> None:
+        """Places may have moved."""
+        self.bus.publish(QueueChanged())
 
     def progress(self, job: Job, step: int, steps: int = 8) -> None:
         """A sampling step is done."""
@@ -251,14 +257,18 @@ class Front:
 
     async def until_state(self, job_id: JobId, state: JobState) -> Job:
         """Wait until the store says so."""
+        return await self.until_job(job_id, lambda job: job.state is state)
+
+    async def until_job(self, job_id: JobId, is_so: Callable[[Job], bool]) -> Job:
+        """Wait until the stored job is as wanted."""
         job = await self.studio.job(job_id)
         try:
             async with asyncio.timeout(LIMIT_S):
-                while job.state is not state:
+                while not is_so(job):
                     await asyncio.sleep(0.02)  # the store has no bell for tests; the fact is asked for
                     job = await self.studio.job(job_id)
         except TimeoutError:
-            raise AssertionError(f"wanted {state}, the job is {job.state}") from None
+            raise AssertionError(f"the job stayed as it is: {job}") from None
         return job
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import discord
 import structlog
 from discord.ext import commands
 
+from modules.discord.refusals import DISCORD_TROUBLE
 from modules.domain.errors import FulletError
 from modules.domain.jobs import ACTIVE_STATES, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
@@ -32,6 +34,7 @@ class Sessions(commands.Cog):
         """A picture posted in one's own session is what `/edit` takes when none is attached."""
         if message.author.bot or message.guild is None:
             return
+        self.bot.note_handling()
         try:
             owner = await self.bot.rooms.owner_of(ChannelId(message.channel.id))
             if owner is None:
@@ -52,13 +55,15 @@ class Sessions(commands.Cog):
             await message.reply(self.bot.failures.sentence(error, texts), mention_author=False)
             return
         await self.bot.house.blobs.remember_last(owner, blob_id)
-        await message.add_reaction(_KEPT)
+        with contextlib.suppress(*DISCORD_TROUBLE):  # only a nod; the picture is kept whether or not it can be shown
+            await message.add_reaction(_KEPT)
 
     @commands.Cog.listener()
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Commands and presses in a session count as activity too."""
         if interaction.channel_id is None or interaction.type is discord.InteractionType.autocomplete:
             return
+        self.bot.note_handling()
         try:
             await self.bot.rooms.touch(ChannelId(interaction.channel_id))
         except FulletError as error:
@@ -67,6 +72,7 @@ class Sessions(commands.Cog):
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """While its person waits for something, a deleted session comes back; else it is forgotten."""
+        self.bot.note_handling()
         try:
             session = await self.bot.house.sessions.by_channel(ChannelId(channel.id))
             if session is None:
@@ -86,6 +92,7 @@ class Sessions(commands.Cog):
         await self._cancel_all(UserId(event.user.id), GuildId(event.guild_id))
 
     async def _cancel_all(self, user_id: UserId, guild_id: GuildId) -> None:
+        self.bot.note_handling()
         try:
             for job in await self.bot.house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
                 if job.guild_id == guild_id:

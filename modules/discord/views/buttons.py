@@ -81,6 +81,7 @@ class PressButton(ui.DynamicItem[ui.Button[ui.LayoutView]], template=TEMPLATE):
     async def callback(self, interaction: discord.Interaction[FulletBot]) -> None:  # type: ignore[override] # our bot
         """Hand over to the bot's controls; a failure is worded like every other."""
         bot = interaction.client
+        bot.note_handling()
         async with bot.failures.worded(interaction):
             await bot.controls.press(interaction, self.press)
 

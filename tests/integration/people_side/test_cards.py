@@ -1,0 +1,190 @@
+"""Cards: always true, within Discord's limits, over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from modules.discord.views.layout import Accent
+from modules.domain.jobs import Job, JobState
+from modules.domain.people import MessageId, UserId
+from tests.support.front_side import Front, FrontDoor, a_jpeg
+from tests.support.person import People, Person, Seen
+
+AN_ADMIN = UserId(1)
+EDITS = r"^PATCH /channels/\d+/messages/\d+$"
+
+
+async def asked(front: Front, person: Person, prompt: str = "a fox") -> tuple[Job, Seen]:
+    answer = await person.slash("imagine", model="z-image", prompt=prompt)
+    assert not answer.failed
+    job = await front.studio.only_job(int(person.id))
+    card = await person.wait_for_message(lambda m: prompt in m.text, channel=str(job.channel_id))
+    return job, card
+
+
+async def becomes(person: Person, card: Seen, *words: str) -> Seen:
+    """The card, once it says all this."""
+    return await person.wait_for_message(
+        lambda m: m.id == card.id and all(word in m.text for word in words), channel=card.channel_id
+    )
+
+
+async def test_a_card_tells_the_place_and_moves_up(front: Front, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    first, _ = await asked(front, ana, "un faro")
+    second, card = await asked(front, bruno)
+    card = await becomes(bruno, card, "2nd in line", "<t:")
+    assert card.accent == Accent.GREY
+    await front.studio.start(first)
+    card = await becomes(bruno, card, "You're next")
+    assert card.accent == Accent.BLURPLE
+    await front.studio.cancel(first.id)
+    assert second.id != first.id
+
+
+async def test_a_card_follows_the_drawing_with_steps_and_a_preview_of_exactly_this_picture(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    await front.studio.start(job, is_loading=True, shared_by=4)
+    await becomes(bruno, card, "Warming up the model", "drawn together with 3 other people")
+    front.studio.progress(job, 2)
+    front.studio.preview(job, a_jpeg(200))
+    drawing = await becomes(bruno, card, "▰▰▱▱▱▱▱▱ 2/8")
+    shown = await bruno.wait_for_message(lambda m: m.id == drawing.id and m.pictures, channel=card.channel_id)
+    assert await bruno.download(shown.pictures[0]) == a_jpeg(200)
+    front.studio.preview(job, a_jpeg(90))
+
+    async def swapped() -> bool:
+        now = await bruno.message(card)
+        return bool(now.pictures) and await bruno.download(now.pictures[0]) == a_jpeg(90)
+
+    await bruno.until(swapped, "the newer preview")
+    assert len((await bruno.message(card)).files) == 1
+
+
+async def test_a_paused_queue_and_absent_gpus_are_told_apart(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    _, card = await asked(front, bruno)
+    await front.studio.pause(AN_ADMIN)
+    paused = await becomes(bruno, card, "Paused: your place is kept", "An admin paused the queue")
+    assert paused.accent == Accent.YELLOW
+    front.studio.is_away = True
+    await front.studio.resume(AN_ADMIN)
+    await becomes(bruno, card, "Waiting for a GPU")
+    front.studio.is_away = False
+    front.studio.changed()
+    await becomes(bruno, card, "You're next")
+
+
+async def test_when_the_server_goes_away_the_card_says_so_and_keeps_its_place(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    attempt = await front.studio.start(job)
+    front.studio.progress(job, 3)
+    front.studio.preview(job, a_jpeg(3))
+    await becomes(bruno, card, "3/8")
+    await front.studio.requeued(job, attempt)
+    back = await becomes(bruno, card, "You're next", "The GPU went away")
+    assert back.pictures == []
+
+
+async def test_cancel_is_one_press_and_the_card_says_cancelled(front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    job, card = await asked(front, ana, "un faro")
+    await ana.press(card, "Cancelar")
+    over = await becomes(ana, card, "Cancelada", "no se te cobró nada")
+    assert [button.label for button in over.buttons] == ["Otra vez"]
+    await front.until_state(job.id, JobState.CANCELLED)
+    await front.until_job(job.id, lambda job: job.card_message_id is None)
+
+
+async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    fox, card = await asked(front, bruno, "a fox")
+    owl, _ = await asked(front, bruno, "an owl")
+    await front.studio.start(fox)
+    await front.studio.start(owl)
+    for step in range(1, 101):
+        for job in (fox, owl):
+            front.studio.progress(job, step, 100)
+            front.studio.preview(job, a_jpeg(step))
+        await asyncio.sleep(0.05)
+    await becomes(bruno, card, "100/100")
+    times = [datetime.fromisoformat(call.at).timestamp() for call in door.calls(EDITS)]
+    assert max(sum(start <= at < start + 5.0 for at in times) for start in times) <= 5
+
+
+async def test_nothing_is_edited_while_nothing_changes(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    await front.studio.start(job)
+    front.studio.progress(job, 4)
+    await becomes(bruno, card, "4/8")
+    edits = len(door.calls(EDITS))
+    for _ in range(20):
+        front.studio.progress(job, 4)
+        front.studio.changed()
+    other, _ = await asked(front, await people.be("ana"), "un faro")  # a fact to wait for that comes after them
+    assert other.id != job.id
+    assert [call.path for call in door.calls(EDITS)[edits:] if card.id in call.path] == []
+
+
+async def test_after_a_restart_the_same_card_goes_on(door: FrontDoor, people: People) -> None:
+    bruno = await people.be("bruno")
+    async with door.open() as first:
+        job, card = await asked(first, bruno)
+        await first.studio.start(job)
+        first.studio.progress(job, 1)
+        await becomes(bruno, card, "1/8")
+    async with door.open() as second:
+        await becomes(bruno, card, "Drawing")  # the steps are known again with the next one
+        second.studio.progress(job, 6)
+        await becomes(bruno, card, "6/8")
+    assert len(await bruno.messages(card.channel_id)) == 1
+
+
+async def test_a_card_that_somebody_deleted_is_hung_again_once(front: Front, people: People) -> None:
+    bruno, elena = await people.be("bruno"), await people.be("elena")
+    job, card = await asked(front, bruno)
+    await elena.delete(card)
+    await front.studio.start(job)
+    front.studio.progress(job, 4)
+    again = await bruno.wait_for_message(lambda m: "4/8" in m.text, channel=card.channel_id)
+    assert again.id != card.id
+    assert len(await bruno.messages(card.channel_id)) == 1
+
+
+async def test_an_old_card_is_posted_anew_instead_of_edited(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    old = int(card.id) - (56 * 60 * 1000 << 22)  # the id of a message 56 minutes older
+    world = front.sandbox.world
+    channel = int(card.channel_id)
+    message = world.messages[channel].pop(int(card.id))
+    message.id = old
+    world.messages[channel][old] = message
+    hung = front.bot.cards.board.get(job.id)
+    assert hung is not None
+    hung.message_id = MessageId(old)
+    await front.studio.start(job)
+    front.studio.progress(job, 4)
+    fresh = await bruno.wait_for_message(lambda m: "4/8" in m.text, channel=card.channel_id)
+    assert int(fresh.id) > old
+    await bruno.wait_for("MESSAGE_DELETE", lambda d: d["id"] == str(old))
+    assert [m.id for m in await bruno.messages(card.channel_id)] == [fresh.id]
+
+
+async def test_cards_in_different_channels_do_not_wait_for_each_other(front: Front, people: People) -> None:
+    """One channel's rate limit is not another's: every card tells the end although all talk at the same time."""
+    bruno, ana, chloe = await people.be("bruno"), await people.be("ana"), await people.be("chloe")
+    cards = [(person, await asked(front, person, f"picture of {person.username}")) for person in (bruno, ana, chloe)]
+    for _, (job, _) in cards:
+        await front.studio.start(job)
+    for step in range(1, 9):
+        for _, (job, _) in cards:
+            front.studio.progress(job, step)
+    for person, (_, card) in cards:
+        await becomes(person, card, "8/8")
