@@ -15,7 +15,7 @@ from PIL import Image, ImageStat
 from modules.sandbox.comfy_server import models
 from modules.sandbox.comfy_server.models import Family, step_seconds
 from modules.sandbox.comfy_server.slots import refused_inputs
-from tests.support.comfy import Comfy, changed, comfy, saved
+from tests.support.comfy import Comfy, changed, comfy, png, saved
 from tests.support.merge_graphs import Common, Job, batched, solo, stacked
 
 #: The pack's own reader of JSON inputs: pure Python, no torch. (By name: mypy would follow the import into ComfyUI.)
@@ -50,6 +50,27 @@ async def test_a_slot_of_a_batch_is_the_picture_of_that_job_alone(family: str, s
     assert len(set(alone)) == len(JOBS)
     assert together == alone
     assert one_by_one == alone
+
+
+async def test_slots_that_start_from_pictures_are_the_pictures_of_those_jobs_alone() -> None:
+    common = Common(size=(256, 256))
+    jobs = JOBS[:2]
+    merged = batched(jobs, common, latent_image=["joined", 0], denoise=0.6)
+    alone = []
+    async with comfy() as server:
+        for slot, job in enumerate(jobs):
+            await server.upload(f"{slot}.png", png(colour=(200 * slot, 90, 30)))
+            load = {"class_type": "LoadImage", "inputs": {"image": f"{slot}.png"}}
+            encode = {"class_type": "VAEEncode", "inputs": {"pixels": [f"load_{slot}", 0], "vae": ["ckpt", 2]}}
+            graph = changed(solo(job, common), "sample", latent_image=[f"encode_{slot}", 0], denoise=0.6)
+            started = {f"load_{slot}": load, f"encode_{slot}": encode}
+            alone.append(await pixels(server, saved((await server.run(graph | started))[0])[0]))
+            merged |= started
+        joined = {f"latent_{slot}": [f"encode_{slot}", 0] for slot in range(len(jobs))}
+        merged["joined"] = {"class_type": "FuLLetMergeLatents", "inputs": joined}
+        entry, _ = await server.run(merged)
+        together = [await pixels(server, image) for image in saved(entry, "save")]
+    assert together == alone
 
 
 async def test_saved_slots_name_themselves_and_hold_nobodys_prompt() -> None:

@@ -145,6 +145,9 @@ async def test_an_edit_looks_like_the_picture_it_started_from_in_other_colours()
     assert likeness(edited.crop(upper), small.crop(upper)) > 0.75
     assert max(ImageStat.Stat(ImageChops.difference(edited, small)).mean) > 15
     assert len({edited.tobytes(), other_words.tobytes(), other_source.tobytes()}) == 3
+    inset = (10, 10, 40, 30)  # within the small copy of the original in the upper left corner
+    original, shown = (ImageStat.Stat(image.crop(inset)).mean for image in (reference.resize((64, 48)), edited))
+    assert max(abs(a - b) for a, b in zip(original, shown, strict=True)) < 40
 
 
 async def test_an_overwritten_upload_is_read_again() -> None:

@@ -200,3 +200,13 @@ async def test_a_part_of_the_graph_that_no_output_needs_may_be_nonsense() -> Non
     async with comfy(models=RECORDED_MODELS) as server:
         entry, _ = await server.run(graph)
     assert entry["status"]["status_str"] == "success"
+
+
+async def test_success_is_told_before_the_history_is_written_and_the_end_after_it() -> None:
+    """Measured: absent in 50 of 150 runs at `execution_success`, in 0 of 150 at `executing` null. Here the gap is wide."""
+    async with comfy(models=RECORDED_MODELS, history_delay_s=0.3) as server, server.listen(CLIENT) as socket:
+        prompt_id = await server.post(recorded_graph("sd15_txt2img"), client_id=CLIENT)
+        await socket.until(lambda event: event["type"] == "execution_success")
+        assert await server.get(f"/history/{prompt_id}") == {}
+        await socket.until_end_of(prompt_id)
+        assert list(await server.get(f"/history/{prompt_id}")) == [prompt_id]

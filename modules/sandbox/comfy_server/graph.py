@@ -1,8 +1,7 @@
 """A posted graph: who feeds whom, what may be reused, and what runs next.
 
-The order is observed from recordings: outputs are taken from a set, so not in the order posted; each one's chain is
-walked depth-first, last input first; among the nodes that are free to run, an output node goes first, then what leads
-straight to one, then whatever was found first.
+The order is that of the recordings: outputs are taken from a set, so not in the order posted; each one's chain is walked
+depth-first, last input first; among the nodes that are free to run an output node goes first, else what was found first.
 """
 
 from __future__ import annotations
@@ -107,14 +106,4 @@ class Order:
         for node_id in free:
             if node_id in self.outputs:
                 return node_id
-        for steps in (1, 2):
-            for node_id in free:
-                if self._leads_to_output(node_id, steps):
-                    return node_id
         return free[0]
-
-    def _leads_to_output(self, node_id: str, steps: int) -> bool:
-        fed = self._feeds.get(node_id, ())
-        if steps == 1:
-            return any(target in self.outputs for target in fed)
-        return any(self._leads_to_output(target, steps - 1) for target in fed)
