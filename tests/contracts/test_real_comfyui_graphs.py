@@ -6,23 +6,19 @@ The templates here are graphs exported from ComfyUI, read by role like any other
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID, uuid4
 
-import aiohttp
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings, ServerListing
-from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
+from modules.ai.workflows.plan import MergeForm
 from modules.ai.workflows.planner import Planner
 from modules.ai.workflows.template import Library, read_template
 from modules.domain.catalogue import Wish, WorkflowKind
@@ -31,7 +27,8 @@ from modules.domain.images import BlobId
 from modules.domain.jobs import Attempt
 from modules.domain.recipes import ModelName, Seed, WorkflowName
 from modules.domain.servers import MergeCapability
-from tests.support.graphs import SERVER, an_attempt, attempt_of, facts, single
+from tests.support.graphs import SERVER, an_attempt, attempt_of, facts, single, the_library
+from tests.support.plain_comfy import PlainComfy, plain_comfy
 
 URL = os.environ.get("COMFYUI_URL", "").rstrip("/")
 pytestmark = [
@@ -44,7 +41,6 @@ RECORDED = Path(__file__).parents[1] / "recordings" / "workflows"
 PICTURE = BlobId("input")
 #: In fp32 the same sums in another order; PNGs are 8 bits a channel, so anything above 48 dB is at most a last bit somewhere.
 LEAST_DB = 50.0
-RUN_LIMIT_S = 300.0
 
 MANIFEST = """
 model = "{model}"
@@ -122,69 +118,29 @@ def a_library(listing: ServerListing) -> Library:
 
 
 class RealServer:
-    """Just enough of a client to post a graph and look at what comes out."""
+    """A real ComfyUI, with a catalogue and a planner that know it."""
 
-    def __init__(self, http: aiohttp.ClientSession, listing: ServerListing) -> None:
-        self._http = http
+    def __init__(self, comfy: PlainComfy, listing: ServerListing) -> None:
+        self.comfy = comfy
         self.listings = Listings()
         self.listings.update(SERVER, listing)
         library = a_library(listing)
         self.catalogue = TemplateCatalogue(library=library, listings=self.listings)
         self.planner = Planner(library=library, listings=self.listings)
 
-    async def upload(self, picture: Image.Image) -> str:
-        data = io.BytesIO()
-        picture.save(data, "PNG")
-        form = aiohttp.FormData()
-        form.add_field("image", data.getvalue(), filename=f"{uuid4()}.png", content_type="image/png")
-        async with self._http.post(f"{URL}/upload/image", data=form) as answer:
-            return str((await answer.json())["name"])
-
-    async def submit(self, graph: Any, prompt_id: UUID) -> tuple[int, Any]:
-        body = {"prompt": graph, "prompt_id": str(prompt_id), "client_id": "graphs"}
-        async with self._http.post(f"{URL}/prompt", json=body) as answer:
-            return answer.status, await answer.json()
-
-    async def run(self, built: BuiltWorkflow) -> dict[int, Image.Image]:
-        """Run it to the end; the pictures by slot."""
-        prompt_id = uuid4()
-        status, answer = await self.submit(built.graph, prompt_id)
-        assert (status, answer.get("node_errors")) == (200, {}), answer
-        async with asyncio.timeout(RUN_LIMIT_S):
-            while not (entry := (await self._json(f"/history/{prompt_id}")).get(str(prompt_id))):  # noqa: ASYNC110 - HTTP has no events
-                await asyncio.sleep(0.1)
-        assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
-        return {slot: await self._picture(file) for slot, file in built.file_of_slot.items()}
-
-    async def _json(self, path: str) -> Any:
-        async with self._http.get(URL + path) as answer:
-            return await answer.json()
-
-    async def _picture(self, file: str) -> Image.Image:
-        folder, _, name = file.rpartition("/")
-        async with self._http.get(f"{URL}/view", params={"filename": name, "subfolder": folder, "type": "output"}) as answer:
-            assert answer.status == 200, file
-            return Image.open(io.BytesIO(await answer.read())).convert("RGB")
-
 
 @pytest.fixture
 async def server() -> AsyncIterator[RealServer]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
-        async with http.get(f"{URL}/object_info") as answer:
-            listing = ServerListing.from_object_info(await answer.json())
-        yield RealServer(http, listing)
+    async with plain_comfy(URL) as comfy:
+        yield RealServer(comfy, await comfy.listing())
 
 
 def decibels(one: Image.Image, other: Image.Image) -> float:
     """Peak signal to noise; infinite for equal pictures."""
     assert one.size == other.size
-    errors = [value / pixels for value, pixels in zip(_squares(one, other), [one.width * one.height] * 3, strict=True)]
-    mean = sum(errors) / 3
+    squares: Sequence[float] = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).sum2
+    mean = sum(squares) / (3 * one.width * one.height)
     return math.inf if mean == 0 else 10 * math.log10(255**2 / mean)
-
-
-def _squares(one: Image.Image, other: Image.Image) -> Sequence[float]:
-    return ImageStat.Stat(ImageChops.difference(one, other)).sum2
 
 
 def wishes(name: str, *prompts: str, **rest: Any) -> list[Wish]:
@@ -210,7 +166,7 @@ async def uploads_for(server: RealServer, attempt: Attempt) -> dict[BlobId, str]
     if not any(job.recipe.source for job in attempt.jobs):
         return {}
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-    return {PICTURE: await server.upload(picture)}
+    return {PICTURE: await server.comfy.upload(picture)}
 
 
 async def compared(server: RealServer, attempt: Attempt, form: MergeForm, capability: MergeCapability) -> list[float]:
@@ -218,11 +174,11 @@ async def compared(server: RealServer, attempt: Attempt, form: MergeForm, capabi
     uploads = await uploads_for(server, attempt)
     merged = server.planner.build(attempt, facts(capability), uploads=uploads, form=form)
     assert merged.form is form
-    together = await server.run(merged)
+    together = await server.comfy.run(merged)
     found = []
     for job, slot in zip(attempt.jobs, sorted(together), strict=True):
         solo = server.planner.build(an_attempt(single(job, 0)), facts(), uploads=uploads, form=MergeForm.SOLO)
-        found.append(decibels(together[slot], (await server.run(solo))[0]))
+        found.append(decibels(together[slot], (await server.comfy.run(solo))[0]))
     return found
 
 
@@ -254,8 +210,6 @@ async def test_a_batched_pass_keeps_every_slot_exact_with_this_sampler(server: R
 
 
 async def test_the_house_templates_name_exactly_the_files_this_server_lacks(server: RealServer) -> None:
-    from tests.support.graphs import the_library
-
     catalogue = TemplateCatalogue(library=the_library(), listings=server.listings)
     problems = [problem for problem in catalogue.problems() if problem.workflow == "sdxl_image"]
     assert [(problem.what, problem.name, problem.available) for problem in problems] == [
@@ -269,7 +223,7 @@ async def test_one_slots_prompt_is_in_no_other_slots_file(server: RealServer) ->
     attempt = attempt_of(server.catalogue, *wishes("sd15_txt2img", "first secret", "second secret"))
     for form, capability in FORMS[1:]:
         built = server.planner.build(attempt, facts(capability), uploads={}, form=form)
-        pictures = await server.run(built)
+        pictures = await server.comfy.run(built)
         for picture in pictures.values():
             assert "secret" not in str(cast(dict[str, object], picture.info))
 
@@ -283,7 +237,7 @@ async def test_a_bad_slot_costs_only_itself_when_stacked(server: RealServer) -> 
         node for node, slots in built.slot_of_node.items() if slots == (1,) and graph[node]["class_type"] == "KSampler"
     )
     graph[sampler]["inputs"]["sampler_name"] = "no such sampler"
-    status, answer = await server.submit(graph, uuid4())
+    status, answer, _ = await server.comfy.submit(graph)
     assert status == 200
     assert set(answer["node_errors"]) == {sampler}
     assert answer["node_errors"][sampler]["dependent_outputs"] == ["save_1"]
