@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from modules.composition import ROLES, Role, run_program
+from modules.assembly import ROLES, Role
+from modules.composition import run_program
 from modules.config import Settings, problems_of
 from modules.utils.logs import configure_logs
 

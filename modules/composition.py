@@ -6,55 +6,35 @@ import asyncio
 import fcntl
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, get_args
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import structlog
 
-from modules.ai.catalogue import TemplateCatalogue
-from modules.ai.fleet import read_fleet
-from modules.ai.listing import Listings
-from modules.ai.server import ComfyServer
-from modules.ai.workflows.gain import MergeMode
-from modules.ai.workflows.planner import Planner
-from modules.ai.workflows.template import load_library
+from modules.assembly import CannotStartError, Middle, Role, StrictStartError, open_middle, sqlite_file, use_configured_discord
 from modules.config import Settings
+from modules.diagnosis import check_at_start
 from modules.discord.bot import FulletBot, GatewayGone
 from modules.discord.courier import Courier
 from modules.discord.courier_client import CourierClient
 from modules.discord.delivery import Delivery
-from modules.discord.endpoint import use_endpoint, why_not_let_in
+from modules.discord.endpoint import why_not_let_in
 from modules.discord.exports import Exports
 from modules.discord.house import DiscordOptions, House
 from modules.domain.errors import FulletError
-from modules.domain.jobs import BootId
 from modules.domain.people import GuildId
-from modules.domain.ports import Clock
-from modules.domain.records import Limits
-from modules.queue_manager.crew import Crew
-from modules.queue_manager.engine import Engine
-from modules.queue_manager.operations import REFRESH_KEY, Operations
-from modules.queue_manager.scheduler import Policy
-from modules.utils.bus import EventBus
-from modules.utils.clock import SystemClock
-from modules.utils.database import Database, Topic, open_database, read_database_url
-from modules.utils.database.urls import SqliteTarget
-from modules.utils.images import PictureWorkshop
+from modules.queue_manager.operations import REFRESH_KEY
+from modules.utils.database import Topic
 from modules.utils.intake import UploadIntake
 from modules.utils.relay import TOPIC as EVENT_TOPIC
-from modules.utils.relay import EventRelay
 
 log = structlog.get_logger(__name__)
 
-Role = Literal["all", "gateway", "worker", "courier"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 #: After SIGTERM: what is drawn is still delivered, at most this long. Source: docs/durability.md, "Faults".
 FINISH_S = 20.0
@@ -62,27 +42,6 @@ SWEEP_PICTURES_EVERY_S = 3600.0
 LISTINGS_EVERY_S = 60.0
 EXIT_FAILED = 1
 EXIT_MISCONFIGURED = 2
-
-
-class CannotStartError(Exception):
-    """Said to the operator in one sentence; no traceback."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Middle:
-    """Everything behind the Studio port."""
-
-    database: Database
-    engine: Engine
-    operations: Operations
-    catalogue: TemplateCatalogue
-    workshop: PictureWorkshop
-    events: EventBus
-    clock: Clock
-    #: Carries events between processes; None where there is only one.
-    relay: EventRelay | None
-    #: The servers of COMFY_URLS; only a worker drives them, a gateway asks them what they have.
-    servers: Sequence[ComfyServer]
 
 
 Services = dict[str, Coroutine[object, object, None]]
@@ -102,21 +61,21 @@ async def run_program(settings: Settings, role: Role, *, root: Path) -> int:
         with _only_one(settings, role, root):
             await _serve(settings, role, root)
     except CannotStartError as error:
-        return _refuse(str(error))
+        return _refuse(error)
     except BaseExceptionGroup as group:
         return _explain(group)
     return 0
 
 
-def _refuse(reason: str) -> int:
+def _refuse(reason: CannotStartError | str) -> int:
     print(f"FuLLet cannot start: {reason}", file=sys.stderr)
-    return EXIT_MISCONFIGURED
+    return EXIT_FAILED if isinstance(reason, StrictStartError) else EXIT_MISCONFIGURED
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> int:
     """What the operator can mend in one sentence; anything else is a bug and keeps its traceback."""
     for error in _leaves(group):
-        reason = str(error) if isinstance(error, CannotStartError) else why_not_let_in(error)
+        reason = error if isinstance(error, CannotStartError) else why_not_let_in(error)
         if reason is not None:
             return _refuse(reason)
         if isinstance(error, GatewayGone):
@@ -139,6 +98,8 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_middle(settings, role, root=root) as middle:
+        if middle.servers:
+            await check_at_start(middle, settings)
         people = _people_side(settings, middle, role)
         async with asyncio.TaskGroup() as group:
             running = [
@@ -167,54 +128,10 @@ def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services
     return services
 
 
-@asynccontextmanager
-async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIterator[Middle]:
-    """Stores, servers and engine, open; used by the doctor and the benchmarks as well."""
-    clock, events, listings = SystemClock(), EventBus(), Listings()
-    library = await asyncio.to_thread(load_library, root / "flujos")
-    planner = Planner(
-        library=library, listings=listings, max_batch_size=settings.max_batch_size, mode=MergeMode(settings.merge_mode)
-    )
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(_database(settings, root, clock))
-        workshop = await stack.enter_async_context(PictureWorkshop())
-        fleet = read_fleet(settings.comfy_urls, keys=settings.comfy_api_key, vram_gb=settings.gpu_vram_gb)
-        servers = [
-            await stack.enter_async_context(
-                ComfyServer(spec, planner=planner, blobs=database.blobs, listings=listings, workshop=workshop, clock=clock)
-            )
-            for spec in (fleet if role in ("all", "worker", "gateway") else ())
-        ]
-        crew = Crew(
-            jobs=database.jobs,
-            control=database.control,
-            events=events,
-            clock=clock,
-            boot_id=BootId(uuid4()),
-            policy=Policy(),
-            timeout_s=settings.generation_timeout_s,
-            is_alone=_sqlite_file(settings, root) is not None,
-        )
-        limits = Limits(active_per_person=settings.user_active_limit, queue_length=settings.queue_limit)
-        engine = Engine(crew, servers if role in ("all", "worker") else (), limits)
-        yield Middle(
-            database=database,
-            engine=engine,
-            operations=Operations(crew, engine),
-            catalogue=TemplateCatalogue(library=library, listings=listings),
-            workshop=workshop,
-            events=events,
-            clock=clock,
-            relay=None if crew.is_alone else EventRelay(events, database),
-            servers=servers,
-        )
-
-
 def _people_side(settings: Settings, middle: Middle, role: Role) -> PeopleSide:
     if role == "worker":
         return PeopleSide(services={})
-    if settings.fullet_discord_api:
-        use_endpoint(settings.fullet_discord_api, settings.fullet_discord_gateway)
+    use_configured_discord(settings)
     house, options = _house(middle), _discord_options(settings)
     token, exports = settings.discord_token.get_secret_value(), Exports(settings.export_path)
     if role == "courier":
@@ -302,32 +219,10 @@ async def _sweep_pictures(middle: Middle, settings: Settings) -> None:
         await asyncio.sleep(SWEEP_PICTURES_EVERY_S)
 
 
-@asynccontextmanager
-async def _database(settings: Settings, root: Path, clock: Clock) -> AsyncIterator[Database]:
-    """Open it, or say in words why that is not possible."""
-    url = settings.database_url.get_secret_value() or None
-    async with AsyncExitStack() as stack:
-        try:
-            database = await stack.enter_async_context(open_database(url, data_dir=root / "database", clock=clock))
-        except FulletError as error:
-            reason = error.params.get("reason", "no reason given")
-            raise CannotStartError(f"the database cannot be used ({reason})") from error
-        yield database
-
-
-def _sqlite_file(settings: Settings, root: Path) -> Path | None:
-    """The database file; None for PostgreSQL."""
-    try:
-        target = read_database_url(settings.database_url.get_secret_value() or None, root / "database")
-    except ValueError as error:
-        raise CannotStartError(f"DATABASE_URL: {error}") from error
-    return target.path if isinstance(target, SqliteTarget) else None
-
-
 @contextmanager
 def _only_one(settings: Settings, role: Role, root: Path) -> Iterator[None]:
     """One process per SQLite file: the lock goes with the process, however it dies, so leases of earlier starts are dead."""
-    database = _sqlite_file(settings, root)
+    database = sqlite_file(settings, root)
     if database is None:
         yield
         return

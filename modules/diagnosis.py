@@ -1,0 +1,163 @@
+"""The doctor and the start-up report: what works, what does not, and how to mend it, in a sentence each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from modules.assembly import CannotStartError, Middle, StrictStartError, open_middle, use_configured_discord
+from modules.config import Settings
+from modules.discord.inspection import inspect_discord
+from modules.domain.catalogue import TemplateProblem
+from modules.domain.errors import FulletError, Param
+from modules.domain.findings import Finding, Severity, has_errors
+from modules.domain.ports import ImageServer
+from modules.domain.servers import MergeCapability
+from modules.utils.i18n import Phrasebook, Texts
+
+log = structlog.get_logger(__name__)
+
+_MARKS = {Severity.OK: "ok     ", Severity.WARNING: "note   ", Severity.ERROR: "MEND   "}
+#: How many of the names a server does have are shown beside one it lacks.
+NAMES_SHOWN = 3
+
+
+async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
+    """Check everything and print it; 0 when nothing needs mending, else 1."""
+    texts = Phrasebook.load(settings.default_locale).texts()
+    use_configured_discord(settings)
+    try:
+        async with open_middle(settings, "all", root=root) as middle:
+            findings = [
+                *await inspect_discord(settings.discord_token.get_secret_value(), settings.allowed_guild_id),
+                await _database(middle),
+                *await inspect_fleet(middle),
+            ]
+    except CannotStartError as error:
+        findings = [_unusable(str(error))]
+    print(_as_json(findings, texts) if as_json else _as_text(findings, texts))
+    return 1 if has_errors(findings) else 0
+
+
+async def check_at_start(middle: Middle, settings: Settings) -> None:
+    """Log what needs mending. With STRICT_STARTUP, raise CannotStartError unless a server answers and every template runs."""
+    findings = await inspect_fleet(middle)
+    report(findings, Phrasebook.load(settings.default_locale).texts())
+    if not settings.strict_startup:
+        return
+    servers = [finding for finding in findings if finding.area == "server"]
+    if all(finding.severity is Severity.ERROR for finding in servers):
+        raise StrictStartError("STRICT_STARTUP: no ComfyUI server can be used; run `python app.py doctor`")
+    broken = sorted(
+        {finding.subject for finding in findings if finding.area == "template" and finding.severity is Severity.ERROR}
+    )
+    if broken:
+        raise StrictStartError(f"STRICT_STARTUP: these templates cannot run: {', '.join(broken)}; run `python app.py doctor`")
+
+
+async def inspect_fleet(middle: Middle) -> Sequence[Finding]:
+    """Every server, and every template on every server that answers."""
+    servers = [finding for found in await asyncio.gather(*(_server(server) for server in middle.servers)) for finding in found]
+    templates = [_template(problem, middle) for problem in middle.catalogue.problems()]
+    return [*servers, *templates, *_working(middle, {finding.subject for finding in templates})]
+
+
+def report(findings: Iterable[Finding], texts: Texts) -> None:
+    """The start-up report: one line a finding in the log."""
+    for finding in findings:
+        say = {Severity.OK: log.info, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
+        if finding.severity is Severity.OK and finding.area == "template":
+            continue
+        say("checked", area=finding.area, subject=finding.subject, finding=_sentence(finding, texts), mend=_mend(finding, texts))
+
+
+async def _server(server: ImageServer) -> Sequence[Finding]:
+    try:
+        facts = await server.refresh()
+    except FulletError as error:
+        return [Finding(area="server", subject=server.name, severity=Severity.ERROR, code=error.code.value)]
+    params: dict[str, Param] = {"version": facts.version, "device": facts.device, "memory_gb": round(facts.vram_bytes / 1024**3)}
+    found = [Finding(area="server", subject=server.name, severity=Severity.OK, code="server_good", params=params)]
+    if facts.has_wrong_pack:
+        found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="wrong_pack"))
+    elif facts.capability is MergeCapability.NONE:
+        found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="no_pack"))
+    return found
+
+
+async def _database(middle: Middle) -> Finding:
+    try:
+        found = await middle.database.check()
+    except FulletError as error:
+        reason = str(error.params.get("reason", ""))
+        return _unusable(reason)
+    params: dict[str, Param] = {"kind": found.kind, "version": found.version, "write_ms": round(found.write_s * 1000, 1)}
+    if not found.is_durable:
+        return Finding(area="database", subject=found.location, severity=Severity.WARNING, code="not_durable", params=params)
+    return Finding(area="database", subject=found.location, severity=Severity.OK, code="database_good", params=params)
+
+
+def _unusable(reason: str) -> Finding:
+    return Finding(area="database", subject="DATABASE_URL", severity=Severity.ERROR, code="unusable", params={"reason": reason})
+
+
+def _template(problem: TemplateProblem, middle: Middle) -> Finding:
+    params: dict[str, Param] = {
+        "name": problem.name,
+        "field": problem.field,
+        "server": problem.server or "",
+        "have": ", ".join(problem.available[:NAMES_SHOWN]) or "-",
+        "where": middle.catalogue.where(problem) or "ComfyUI/models",
+    }
+    code = problem.what if problem.what in ("node_missing", "file_missing") else "template_wrong"
+    return Finding(area="template", subject=problem.workflow, severity=Severity.ERROR, code=code, params=params)
+
+
+def _working(middle: Middle, broken: set[str]) -> Sequence[Finding]:
+    names = sorted(set(middle.catalogue.library.templates) - broken)
+    return [Finding(area="template", subject=name, severity=Severity.OK, code="template_good") for name in names]
+
+
+def _as_text(findings: Sequence[Finding], texts: Texts) -> str:
+    lines = [
+        f"{_MARKS[finding.severity]}{finding.area:9} {finding.subject}: {_sentence(finding, texts)}"
+        + (f"\n       -> {mend}" if (mend := _mend(finding, texts)) else "")
+        for finding in findings
+    ]
+    wrong = sum(finding.severity is Severity.ERROR for finding in findings)
+    return "\n".join([*lines, "", texts("doctor.all_well") if not wrong else texts("doctor.to_mend", count=wrong)])
+
+
+def _as_json(findings: Sequence[Finding], texts: Texts) -> str:
+    return json.dumps(
+        {
+            "ok": not has_errors(findings),
+            "findings": [
+                {
+                    "area": finding.area,
+                    "subject": finding.subject,
+                    "severity": finding.severity.value,
+                    "code": finding.code,
+                    "sentence": _sentence(finding, texts),
+                    "mend": _mend(finding, texts),
+                }
+                for finding in findings
+            ],
+        },
+        ensure_ascii=False,
+        indent=2,
+    )
+
+
+def _sentence(finding: Finding, texts: Texts) -> str:
+    return texts(f"doctor.{finding.code}", subject=finding.subject, **finding.params)
+
+
+def _mend(finding: Finding, texts: Texts) -> str:
+    return (
+        "" if finding.severity is Severity.OK else texts(f"doctor.mend.{finding.code}", subject=finding.subject, **finding.params)
+    )
