@@ -1,4 +1,4 @@
-"""Sentences by key and language: TOML catalogues, with Babel for plurals, ordinals, numbers and durations.
+"""Sentences by key and language: TOML catalogues, with Babel for plurals, ordinals and numbers.
 
 A sentence is a string with `{placeholders}`, or a table of plural forms chosen by the parameter `count`. Nothing is looked up by
 its English text, and a key that is missing is a bug that raises: the parity test finds it before a person does.
@@ -14,7 +14,6 @@ from string import Formatter
 
 from babel import Locale
 from babel.numbers import format_decimal
-from babel.units import format_unit
 
 from modules.domain.people import Language
 
@@ -64,7 +63,7 @@ class Texts:
         return forms.get(self.locale.ordinal_form(number), forms["other"]).format(number=number)
 
     def duration(self, seconds: float) -> str:
-        """A length of time for people: `3.4 sec`, `48 sec`, `5 min`, `2 min 5 sec`, `1 hr 20 min`; at most two units."""
+        """A length of time for people: `3.4 s`, `48 s`, `5 min`, `2 min 5 s`, `1 h 20 min`; at most two units."""
         seconds = max(0.0, seconds)
         if seconds < 10:
             return self._unit(round(seconds, 1), "second")
@@ -83,7 +82,8 @@ class Texts:
         raise AssertionError("days end every duration")
 
     def _unit(self, value: float, unit: str) -> str:
-        return str(format_unit(value, f"duration-{unit}", length="short", locale=self.locale))
+        # Symbols from the catalogue: Babel's own short Spanish form of one hour is "1 horas".
+        return self(f"unit.{unit}", number=value)
 
     def _written(self, value: Value) -> str:
         return value if isinstance(value, str) else self.number(value)

@@ -1,0 +1,177 @@
+"""Small rules of the people's side: marks, pace, typed numbers, retries, who may what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules.discord.checks import check_wish, weight_of
+from modules.discord.courier import LONGEST_RETRY_S, backoff_s
+from modules.discord.delivery import needs_search
+from modules.discord.numbers import decimal_number, seed_number, whole_number
+from modules.discord.pace import ChannelPace
+from modules.discord.posting import nonce_for
+from modules.discord.session_channels import channel_name
+from modules.discord.session_marker import KEY_NAME, SessionMarker
+from modules.domain.catalogue import Wish, WorkflowKind
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import JobId, base36
+from modules.domain.people import GuildId, UserId
+from modules.domain.recipes import MAX_SEED
+from modules.domain.records import AuditEntry, GuildSettings, MessageKind, OutboxItem
+from tests.support.builders import a_job_id
+from tests.unit.test_people_views import SPEC
+
+GUILD, ANA = GuildId(1), UserId(10)
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Facts:
+    """The `ControlStore` port over a dictionary."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, key: str) -> str | None:
+        return self.values.get(key)
+
+    async def set(self, key: str, value: str | None) -> None:
+        if value is None:
+            self.values.pop(key, None)
+        else:
+            self.values[key] = value
+
+    async def with_prefix(self, prefix: str) -> Mapping[str, str]:
+        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
+
+    async def audit(self, entry: AuditEntry) -> None:
+        raise AssertionError("nothing here is audited")
+
+    async def audit_trail(self, limit: int = 50) -> list[AuditEntry]:
+        return []
+
+
+async def test_a_mark_names_its_owner_in_its_guild_only() -> None:
+    marker = await SessionMarker.load(Facts())
+    topic = f"Your session · {marker.mark(GUILD, ANA)} · be nice"
+    assert marker.owner(topic, GUILD) == ANA
+    assert marker.owner(topic, GuildId(2)) is None
+    assert marker.owner(topic.replace(":10:", ":11:"), GUILD) is None
+    assert marker.owner(None, GUILD) is None
+
+
+async def test_the_key_survives_and_another_house_has_another() -> None:
+    facts = Facts()
+    first, again, other = await SessionMarker.load(facts), await SessionMarker.load(facts), await SessionMarker.load(Facts())
+    assert again.owner(first.mark(GUILD, ANA), GUILD) == ANA
+    assert other.owner(first.mark(GUILD, ANA), GUILD) is None
+    assert len(facts.values[KEY_NAME]) == 64
+
+
+@given(st.text(max_size=200))
+def test_no_text_passes_for_a_mark(text: str) -> None:
+    assert SessionMarker(b"key").owner(text, GUILD) is None
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=0.5), max_size=60))
+def test_edits_that_keep_the_pace_are_never_more_than_four_in_five_seconds(pauses: list[float]) -> None:
+    pace, now, edits = ChannelPace(), 0.0, []
+    for pause in pauses:
+        now = max(now + pause, pace.free_at())
+        pace.note(now)
+        edits.append(now)
+    assert all(sum(start <= at < start + 5.0 for at in edits) <= 4 for start in edits)
+
+
+@given(st.text(max_size=60))
+def test_channel_names_are_ones_that_discord_takes(name: str) -> None:
+    made = channel_name(name)
+    assert made.startswith("session-")
+    assert len(made) <= 100
+    assert not set(made) & set(" .@#:`'\"\n/\\")
+
+
+@pytest.mark.parametrize("typed", ["1e9", "NaN", "inf", "0x10", "1 2", "--3", "½", "²", "1_000"])
+def test_what_is_no_plain_number_is_refused(typed: str) -> None:
+    for read in (whole_number, decimal_number):
+        with pytest.raises(FulletError) as refused:
+            read(typed, "steps", 1, 150)
+        assert refused.value.code is ErrorCode.VALUE_NOT_A_NUMBER
+
+
+@pytest.mark.parametrize(("typed", "number"), [("12", 12), (" 12 ", 12), ("１２", 12), ("٣", 3), ("+7", 7), ("", None)])
+def test_digits_of_any_script_are_numbers(typed: str, number: int | None) -> None:
+    assert whole_number(typed, "steps", 1, 150) == number
+
+
+@given(st.integers(0, MAX_SEED))
+def test_every_seed_can_be_typed(seed: int) -> None:
+    assert seed_number(str(seed)) == seed
+
+
+def test_a_seed_beyond_comfyuis_range_is_refused_with_the_range() -> None:
+    with pytest.raises(FulletError) as refused:
+        seed_number(str(MAX_SEED + 1))
+    assert refused.value.params == {"field": "seed", "low": 0, "high": MAX_SEED}
+
+
+@given(st.integers(0, 10_000))
+def test_retries_slow_down_to_five_minutes_and_no_further(tries: int) -> None:
+    assert 0.8 <= backoff_s(tries) <= LONGEST_RETRY_S
+
+
+@given(st.uuids(), st.sampled_from(["", "card 0", "card 12345"]))
+def test_nonces_are_stable_short_and_of_one_purpose(uuid: object, purpose: str) -> None:
+    job_id = JobId(uuid)  # type: ignore[arg-type] # hypothesis gives UUIDs
+    assert nonce_for(job_id, purpose) == nonce_for(job_id, purpose)
+    assert 1 <= len(nonce_for(job_id, purpose)) <= 25
+    assert (nonce_for(job_id, purpose) == base36(job_id)) is (purpose == "")
+
+
+@pytest.mark.parametrize(
+    ("first_try", "searches"),
+    [(None, False), (NOW, False), (NOW - timedelta(seconds=90), False), (NOW - timedelta(minutes=3), True), (NOW - timedelta(hours=2), True)],
+)  # fmt: skip
+def test_we_look_before_repeating_once_discord_no_longer_does(first_try: datetime | None, searches: bool) -> None:
+    item = OutboxItem(
+        job_id=a_job_id(),
+        kind=MessageKind.RESULT,
+        due_at=NOW,
+        tries=2,
+        first_try_at=first_try,
+        created_at=NOW - timedelta(hours=3),
+    )
+    assert needs_search(item, NOW, started_at=NOW - timedelta(hours=1)) is searches
+
+
+def test_an_intent_of_an_earlier_start_is_always_looked_for() -> None:
+    intent = NOW - timedelta(seconds=5)
+    item = OutboxItem(job_id=a_job_id(), kind=MessageKind.RESULT, due_at=NOW, tries=1, first_try_at=intent, created_at=intent)
+    assert needs_search(item, NOW, started_at=NOW - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_blocked"), [("a BAD day", True), ("a bád day", True), ("ｂａｄ", True), ("badge", False), ("", False)]
+)
+def test_blocked_words_are_whole_words_in_any_dress(prompt: str, is_blocked: bool) -> None:
+    settings = GuildSettings(guild_id=GUILD, blocked_words=("bad", "very ugly", ""))
+    wish = Wish(kind=WorkflowKind.IMAGINE, prompt=prompt)
+    if is_blocked:
+        with pytest.raises(FulletError) as refused:
+            check_wish(wish, SPEC, settings, None)
+        assert refused.value.code is ErrorCode.PROMPT_BLOCKED
+    else:
+        check_wish(wish, SPEC, settings, None)
+
+
+def test_the_heaviest_role_counts_and_nobody_falls_to_nothing() -> None:
+    settings = GuildSettings(guild_id=GUILD, role_weights={1: 2.0, 2: 3.0, 3: 0.0})
+    assert weight_of([1, 2], settings) == 3.0
+    assert weight_of([3], settings) == 1.0
+    assert weight_of([], settings) == 1.0
+    assert weight_of([9], settings) == 1.0
