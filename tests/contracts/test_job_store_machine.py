@@ -29,10 +29,19 @@ from tests.support.queue_integrity import broken_rules
 from tests.support.queue_steps import THE_BOOT, THE_SERVER, pick_of, pictures_for
 
 T = TypeVar("T")
-LIMITS = Limits(active_per_person=2, queue_length=5)
+LIMITS = Limits(active_per_person=2, queue_length=6)
 PEOPLE = 4
 KEYS = ("a", "b")
 Owed = dict[tuple[JobId, MessageKind], bool]
+Asked = tuple[int, str, float, float, int]
+#: Who asks for what: person, exact key, cost, weight, pictures.
+ASKED = st.tuples(
+    st.integers(0, PEOPLE - 1),
+    st.sampled_from(KEYS),
+    st.sampled_from([1.0, 2.0, 8.0]),
+    st.sampled_from([1.0, 2.0]),
+    st.integers(1, 2),
+)
 
 
 @dataclass
@@ -109,13 +118,18 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.runner.run(awaited())
 
-    @initialize()
-    def begin(self) -> None:
-        """A new, empty database."""
+    @initialize(asked=st.lists(ASKED, min_size=4, max_size=8), claims=st.integers(0, 3))
+    def begin(self, asked: list[Asked], claims: int) -> None:
+        """A new database with some history: some wait, some run, nobody's account is as it was at the start."""
         self.database, self.stack = self.run(type(self).open_store())
+        for asking in asked:
+            self._accept(*asking)
+        for _ in range(claims):
+            self._claim(set(KEYS), [0], PEOPLE)
 
     def teardown(self) -> None:
-        """Close it."""
+        """What must hold at any time held to the end; close it."""
+        assert self.run(broken_rules(self.database)) == []
         self.run(self.stack.aclose())
         self.runner.close()
 
@@ -125,14 +139,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------------
 
-    @rule(
-        user=st.integers(0, PEOPLE - 1),
-        key=st.sampled_from(KEYS),
-        cost=st.sampled_from([1.0, 2.0, 8.0]),
-        weight=st.sampled_from([1.0, 2.0]),
-        count=st.integers(1, 2),
-    )
-    def accept(self, user: int, key: str, cost: float, weight: float, count: int) -> None:
+    @rule(asking=ASKED)
+    def accept(self, asking: Asked) -> None:
+        self._accept(*asking)
+
+    def _accept(self, user: int, key: str, cost: float, weight: float, count: int) -> None:
         request = a_request(a_person(user + 1, weight=weight), recipe=a_recipe(count=count), work=a_work_class(key, cost_s=cost))
         expected = self.model.refusal(user)
         if expected is not None:
@@ -152,23 +163,37 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.model.lines[again.id].state is again.state
 
     @rule(
-        keys=st.sets(st.sampled_from(KEYS), min_size=1), choice=st.lists(st.integers(0, 9), max_size=3), people=st.integers(1, 5)
+        keys=st.sets(st.sampled_from(KEYS), min_size=1),
+        choice=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+        people=st.integers(1, 5),
     )
     def claim(self, keys: set[str], choice: list[int], people: int) -> None:
+        self._claim(keys, choice, people)
+
+    @rule(choice=st.integers(0, 9), asking=ASKED)
+    def serve_one_and_let_another_in(self, choice: int, asking: Asked) -> None:
+        """The usual course of things, which single steps at random seldom take."""
+        before = len(self.attempts)
+        self._claim(set(KEYS), [choice], PEOPLE)
+        if len(self.attempts) > before:
+            self.submit(before)
+            self.draw(before, 0)
+            self.end(before)
+        self._accept(*asking)
+
+    def _claim(self, keys: set[str], choice: list[int], people: int) -> None:
         seen = self._expected_view(frozenset(keys), people)
         picks: list[Pick] = []
 
-        def decide(snapshot: QueueSnapshot) -> Pick | None:
+        def decide(snapshot: QueueSnapshot) -> Pick:
             assert [(waiting.id, waiting.skips) for waiting in snapshot.jobs] == [(line.job.id, line.skips) for line in seen]
-            if not choice:
-                return None
             chosen = list(dict.fromkeys(snapshot.jobs[number % len(snapshot.jobs)].id for number in choice))
             skipped = [waiting.id for waiting in snapshot.jobs if waiting.id not in chosen][:1]
             picks.append(pick_of(snapshot, chosen, skipped))
             return picks[0]
 
         attempt = self.run(self.database.jobs.claim(THE_SERVER, THE_BOOT, keys, decide, max_people=people))
-        assert (attempt is not None) == bool(seen and choice)
+        assert (attempt is not None) == bool(seen)
         if attempt is not None:
             self._note_claim(picks[0], attempt)
 
@@ -312,7 +337,6 @@ class QueueMachine(RuleBasedStateMachine):
         assert vt == pytest.approx({user + 1: value for user, value in self.model.vt.items()})
         assert floor == pytest.approx(self.model.floor)
         assert owed == self.model.owed
-        assert self.run(broken_rules(self.database)) == []
 
     @invariant()
     def every_accepted_job_waits_runs_or_is_over(self) -> None:
@@ -379,7 +403,7 @@ def test_sqlite_does_what_the_model_says(migrated_file: Path) -> None:
 
         run_state_machine_as_test(
             _machine(fresh, lambda: _opened(f"sqlite:///{path}")),
-            settings=settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=QUIET),
+            settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=QUIET),
         )
 
 
@@ -387,5 +411,5 @@ def test_sqlite_does_what_the_model_says(migrated_file: Path) -> None:
 def test_postgresql_does_what_the_model_says(postgres_url: str) -> None:
     run_state_machine_as_test(
         _machine(lambda: _emptied(postgres_url), lambda: _opened(postgres_url)),
-        settings=settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=QUIET),
+        settings=settings(max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=QUIET),
     )

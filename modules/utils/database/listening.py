@@ -81,11 +81,20 @@ class Listener:
             self._is_listening.set()
             log.info("database_listener_connected")
             self._hub.publish_lost_track()
-            while True:
-                await asyncio.sleep(_PULSE_S)
-                await connection.execute("SELECT 1")
+            await self._until_lost(connection)
         finally:
             connection.terminate()
+
+    async def _until_lost(self, connection: asyncpg.Connection) -> None:
+        is_gone = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: is_gone.set())
+        while not connection.is_closed():
+            try:
+                async with asyncio.timeout(_PULSE_S):
+                    await is_gone.wait()
+            except TimeoutError:  # quiet for long: a line that was cut says nothing by itself
+                await connection.execute("SELECT 1")
+        raise ConnectionResetError
 
     def _on_notification(self, _connection: object, _pid: int, _channel: str, message: object) -> None:
         origin, topic, payload = str(message).split(" ", 2)

@@ -1,0 +1,94 @@
+"""The BlobStore's contract: bytes come back as they went in, and go when nothing waits for them."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
+from modules.utils.database import Database
+from modules.utils.database.blob_store import SWEPT_AT_ONCE
+from tests.support.builders import SteeredClock, a_job_id, a_person, a_picture, a_recipe, a_request
+from tests.support.queue_steps import accepted, delivered, generated, oldest, submitted
+
+
+async def test_a_picture_comes_back_byte_for_byte(database: Database) -> None:
+    picture = Picture(data=os.urandom(3_000_000) + b"\0'\\", format=PictureFormat.WEBP, size=Dimensions(2048, 1152))
+    assert await database.blobs.get(await database.blobs.put(picture)) == picture
+
+
+async def test_an_unknown_picture_is_none(database: Database) -> None:
+    assert await database.blobs.get(BlobId("00000000-0000-0000-0000-000000000000")) is None
+    assert await database.blobs.of_job(a_job_id()) == []
+
+
+async def test_the_last_picture_is_the_newest_upload_or_result(database: Database) -> None:
+    person = a_person()
+    assert await database.blobs.last_of(person.user_id) is None
+    upload = await database.blobs.put(a_picture(1))
+    await database.blobs.remember_last(person.user_id, upload)
+    assert await database.blobs.last_of(person.user_id) == upload
+
+    [job] = await generated(database, a_request(person, recipe=a_recipe(count=2)))
+    assert await database.blobs.last_of(person.user_id) == (await database.blobs.of_job(job.id))[-1]
+
+    await database.blobs.remember_last(person.user_id, upload)
+    assert await database.blobs.last_of(person.user_id) == upload
+
+
+async def test_a_picture_that_is_gone_cannot_be_remembered(database: Database) -> None:
+    with pytest.raises(FulletError) as gone:
+        await database.blobs.remember_last(a_person().user_id, BlobId("nothing"))
+    assert gone.value.code is ErrorCode.PICTURE_GONE
+
+
+async def test_erasing_a_job_takes_its_pictures_and_nobody_elses(database: Database) -> None:
+    person = a_person()
+    mine, other = await delivered(database, a_request(person), a_request())
+    await database.blobs.erase_job(mine.id)
+    assert await database.blobs.of_job(mine.id) == []
+    assert await database.blobs.last_of(person.user_id) is None
+    assert len(await database.blobs.of_job(other.id)) == 1
+
+
+async def test_the_sweep_takes_what_is_old_and_unwanted(database: Database, clock: SteeredClock) -> None:
+    forgotten = await database.blobs.put(a_picture(1))
+    [sent] = await delivered(database, a_request(a_person(1)))
+    await delivered(database, a_request(a_person(1)))  # its picture is the person's last one now
+    clock.advance(3600)
+    fresh = await database.blobs.put(a_picture(2))
+
+    assert await database.blobs.sweep(clock.now() - timedelta(minutes=30)) == 2
+
+    assert await database.blobs.get(forgotten) is None
+    assert await database.blobs.of_job(sent.id) == []
+    assert await database.blobs.get(fresh) == a_picture(2)
+
+
+async def test_the_sweep_spares_what_somebody_waits_for(database: Database, clock: SteeredClock) -> None:
+    source, reference = await database.blobs.put(a_picture(1)), await database.blobs.put(a_picture(2))
+    drawing = await database.blobs.put(a_picture(3))
+    last = await database.blobs.put(a_picture(4))
+    await database.blobs.remember_last(a_person(9).user_id, last)
+    [undelivered] = await generated(database, a_request(a_person(8)))
+    await accepted(database, a_request(recipe=a_recipe(source=drawing)))
+    await submitted(database, oldest(1))
+    [waiting] = await accepted(database, a_request(recipe=a_recipe(source=source, reference=reference)))
+    clock.advance(3600)
+
+    assert await database.blobs.sweep(clock.now()) == 0
+
+    for blob_id in (source, reference, drawing, last, *await database.blobs.of_job(undelivered.id)):
+        assert await database.blobs.get(blob_id) is not None
+    await database.jobs.cancel(waiting.id)
+    assert await database.blobs.sweep(clock.now()) == 2
+
+
+async def test_a_large_sweep_takes_everything(database: Database, clock: SteeredClock) -> None:
+    for seed in range(2 * SWEPT_AT_ONCE + 3):
+        await database.blobs.put(a_picture(seed))
+    clock.advance(1)
+    assert await database.blobs.sweep(clock.now()) == 2 * SWEPT_AT_ONCE + 3

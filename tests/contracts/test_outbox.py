@@ -1,0 +1,137 @@
+"""The Outbox's contract: a message owed is claimed by one courier at a time, sent once, and never forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from modules.domain.errors import ErrorCode
+from modules.domain.jobs import JobState
+from modules.domain.people import MessageId
+from modules.domain.records import MessageKind
+from modules.utils.database import Database
+from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_request
+from tests.support.queue_steps import accepted, generated
+
+HOLD = timedelta(minutes=2)
+RESULT, FAILURE = MessageKind.RESULT, MessageKind.FAILURE
+
+
+async def test_the_intent_is_written_before_the_send_and_keeps_others_off(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+
+    intent = await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD)
+
+    assert intent is not None
+    assert (intent.tries, intent.first_try_at, intent.due_at) == (1, FIRST_MOMENT, FIRST_MOMENT + HOLD)
+    assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
+    assert await database.outbox.due(clock.now()) == []
+    assert await database.outbox.next_due() == FIRST_MOMENT + HOLD
+
+
+async def test_after_a_crash_the_next_courier_sees_that_a_message_may_exist(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+    await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD)
+    clock.advance(HOLD.total_seconds())
+
+    again = await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD)
+
+    assert again is not None
+    assert (again.tries, again.first_try_at) == (2, FIRST_MOMENT)
+
+
+async def test_of_many_couriers_one_sends(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+    intents = await asyncio.gather(*(database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) for _ in range(8)))
+    assert len([intent for intent in intents if intent]) == 1
+
+
+async def test_a_delivered_result_settles_the_job_for_good(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+    await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD)
+
+    assert await database.outbox.delivered(job.id, RESULT, MessageId(99))
+    assert not await database.outbox.delivered(job.id, RESULT, MessageId(100))
+
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert (stored.state, stored.result_message_id) == (JobState.DELIVERED, 99)
+    clock.advance(3600)
+    assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
+    assert await database.outbox.next_due() is None
+
+
+async def test_bad_news_leave_the_job_failed(database: Database) -> None:
+    [job] = await accepted(database)
+    await database.jobs.settle_failed(job.id, ErrorCode.NODE_FAILED, {})
+    assert await database.outbox.delivered(job.id, FAILURE, None)
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert (stored.state, stored.result_message_id) == (JobState.FAILED, None)
+
+
+async def test_the_oldest_debt_comes_first_and_waits_for_its_moment(database: Database, clock: SteeredClock) -> None:
+    [first] = await generated(database)
+    clock.advance(1)
+    [second] = await generated(database)
+    clock.advance(1)
+    [third] = await generated(database)
+    await database.outbox.postpone(first.id, RESULT, clock.now() + timedelta(seconds=30))
+
+    assert [item.job_id for item in await database.outbox.due(clock.now())] == [second.id, third.id]
+    assert [item.job_id for item in await database.outbox.due(clock.now(), limit=1)] == [second.id]
+    clock.advance(30)
+    assert [item.job_id for item in await database.outbox.due(clock.now())] == [second.id, third.id, first.id]
+
+
+async def test_what_cannot_be_delivered_keeps_its_pictures_and_can_be_sent_again(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+
+    await database.outbox.undeliverable(job.id, RESULT)
+
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.UNDELIVERABLE
+    assert len(await database.blobs.of_job(job.id)) == 1
+    assert await database.outbox.next_due() is None
+
+    await database.outbox.postpone(job.id, RESULT, clock.now())
+    assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is not None
+    assert await database.outbox.delivered(job.id, RESULT, MessageId(5))
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.DELIVERED
+
+
+async def test_giving_up_after_it_was_sent_changes_nothing(database: Database) -> None:
+    [job] = await generated(database)
+    await database.outbox.delivered(job.id, RESULT, MessageId(5))
+    await database.outbox.undeliverable(job.id, RESULT)
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.DELIVERED
+
+
+async def test_postponing_what_was_sent_does_not_send_it_again(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+    await database.outbox.delivered(job.id, RESULT, MessageId(5))
+    await database.outbox.postpone(job.id, RESULT, clock.now())
+    assert await database.outbox.due(clock.now()) == []
+
+
+async def test_a_clock_set_back_delays_a_message_but_loses_none(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database, a_request())
+    clock.jump(-3600)
+    assert await database.outbox.due(clock.now()) == []
+    assert await database.outbox.next_due() == FIRST_MOMENT
+    clock.jump(7200)
+    assert [item.job_id for item in await database.outbox.due(clock.now())] == [job.id]
+
+
+async def test_nothing_is_owed_for_an_unknown_job(database: Database, clock: SteeredClock) -> None:
+    unknown = a_job_id()
+    assert await database.outbox.claim_send(unknown, RESULT, clock.now(), HOLD) is None
+    assert not await database.outbox.delivered(unknown, RESULT, MessageId(1))
+    await database.outbox.undeliverable(unknown, RESULT)
+    await database.outbox.postpone(unknown, RESULT, clock.now())
+    assert await database.outbox.next_due() is None
