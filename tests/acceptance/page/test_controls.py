@@ -91,6 +91,22 @@ async def test_a_form_is_prefilled_checked_and_sent_with_its_file(stage: Stage) 
     await expect(bruno.message("'model': ['z']")).to_contain_text("ref.png")
 
 
+async def test_every_control_has_a_name_for_those_who_do_not_see_it(stage: Stage) -> None:
+    bruno, _ = await a_board(stage)
+    await bruno.page.get_by_role("button", name="Form").click()
+    await expect(bruno.page.get_by_test_id("modal")).to_be_visible()
+    nameless = await bruno.page.evaluate(
+        """() => [...document.querySelectorAll("button, a, input:not([hidden]), textarea, [role=button], [role=dialog], nav")]
+            .filter((element) => {
+                const by = document.getElementById(element.getAttribute("aria-labelledby") ?? "");
+                const label = element.getAttribute("aria-label") || by?.textContent || element.labels?.[0]?.textContent;
+                return !(label || element.textContent).trim();
+            })
+            .map((element) => element.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
 async def test_a_form_that_fails_keeps_what_was_typed_and_escape_closes_it(stage: Stage) -> None:
     bruno, _ = await a_board(stage)
     page = bruno.page

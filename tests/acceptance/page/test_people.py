@@ -6,7 +6,10 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.support.browser import PHONE
+from modules.sandbox.discord_server import DiscordSandbox
+from tests.support.browser import PHONE, sit_down
+from tests.support.discord_side import real_bot
+from tests.support.page_bot import prepare
 from tests.support.page_stage import Stage
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -73,6 +76,29 @@ async def test_after_a_lost_connection_the_page_catches_up_by_itself(stage: Stag
     await room.send("and live again")
     await expect(ana.message("and live again")).to_be_visible()
     ana.complaints.clear()  # the browser rightly said that there was no network
+
+
+async def test_a_bot_that_comes_online_is_noticed_and_its_commands_are_offered(stage: Stage) -> None:
+    async with DiscordSandbox() as sandbox:
+        ana = await sit_down(stage.browser, sandbox, "ana")
+        notice = ana.page.get_by_test_id("bot-notice")
+        await expect(notice).to_contain_text("FuLLet no está conectado")
+        await ana.page.get_by_test_id("open-commands").click()
+        await expect(ana.page.get_by_test_id("command-panel")).to_contain_text("todavía no ofrece comandos")
+        async with real_bot(sandbox, prepare):
+            await expect(notice).to_be_hidden()
+            await expect(ana.page.locator("[data-testid=command][data-command=paint]")).to_be_visible()
+        await expect(notice).to_be_visible()
+        await ana.page.context.close()
+
+
+async def test_whoever_comes_for_the_first_time_is_a_member_who_speaks_their_language(stage: Stage) -> None:
+    for language, name in (("en-US", "Bruno"), ("es-ES", "Ana"), ("fr-FR", "Ana")):
+        context = await stage.browser.new_context(locale=language)
+        page = await context.new_page()
+        await page.goto(stage.sandbox.page_url)
+        await expect(page.get_by_test_id("me")).to_contain_text(name)
+        await context.close()
 
 
 async def test_writing_to_the_bot_in_private_works_as_in_a_channel(stage: Stage) -> None:

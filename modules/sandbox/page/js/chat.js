@@ -14,9 +14,9 @@ export class ChatView {
   constructor(ui) {
     this.ui = ui;
     this.world = ui.world;
-    this.list = h("ol", { class: "messages", role: "log", "aria-live": "polite", "aria-relevant": "additions", "data-testid": "messages" });
+    this.list = h("ol", { class: "messages", "data-testid": "messages" });
     this.waiting = h("ol", { class: "messages messages-waiting" });
-    this.scroller = h("div", { class: "scroller", tabindex: 0, "data-testid": "scroller" }, h("div", { class: "scroller-fill" }), this.list, this.waiting);
+    this.scroller = h("div", { class: "scroller", tabindex: 0, role: "log", "aria-live": "polite", "aria-relevant": "additions", "data-testid": "scroller" }, h("div", { class: "scroller-fill" }), this.list, this.waiting);
     this.jump = h("button", { type: "button", class: "jump", hidden: true, on: { click: () => this.toEnd() } }, h("span", {}), icon("down", 16));
     this.typing = h("div", { class: "typing", "aria-live": "polite" });
     this.element = h("div", { class: "chat" }, this.scroller, this.jump);
@@ -161,8 +161,9 @@ export class ChatView {
     if (next) this.redraw(next.id);
   }
 
+  /** A channel came or went: messages that name one may read differently now. */
   refreshNames() {
-    if (this.world.messages.has(this.world.current)) for (const message of this.messages) this.redraw(message.id);
+    for (const item of this.list.querySelectorAll(".message:has([data-channel], .mention-unknown)")) this.redraw(item.dataset.messageId);
   }
 
   showInteraction(interaction) {

@@ -35,6 +35,7 @@ export class CommandForm {
   start() {
     this.panel.replaceChildren(this.about, this.list);
     this.panel.hidden = false;
+    for (const one of this.fields) one.fit();
     const field = this.fields.find((one) => one.isEmpty) ?? this.fields[0];
     if (field) field.focus();
     else (this.extra.querySelector("button") ?? this.element.querySelector(".send-button")).focus();

@@ -55,12 +55,13 @@ export class ChannelList {
   show() {
     const { world } = this.ui;
     if (!world.guild) return;
-    this.heading.textContent = world.guild.name;
+    const inPrivate = world.current === DM;
+    this.heading.textContent = inPrivate ? t("nav.dm") : world.guild.name;
     const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.channelId : null;
     const dm = h("div", { class: "channel-group" }, this.row(DM, { name: world.channelName(DM), face: avatar(world.bot, 24, world.botOnline ? "online" : "offline") }));
     const groups = groupChannels([...world.channels.values()]);
-    this.list.replaceChildren(...[world.current === DM ? dm : null, ...groups.map((group) => this.group(group))].filter(Boolean));
-    if (groups.length === 0) this.list.append(h("p", { class: "channel-none" }, t("nav.noChannels")));
+    this.list.replaceChildren(...(inPrivate ? [dm] : groups.map((group) => this.group(group))));
+    if (!inPrivate && groups.length === 0) this.list.append(h("p", { class: "channel-none" }, t("nav.noChannels")));
     if (focused) this.list.querySelector(`[data-channel-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
@@ -162,7 +163,8 @@ export class MemberList {
     const { world } = this.ui;
     if (!world.guild) return;
     const groups = new Map();
-    const members = [...world.members.values()].sort((a, b) => world.nameOf(a.id).localeCompare(world.nameOf(b.id)));
+    const here = [...world.members.values()].filter((member) => world.current !== DM || [world.me.id, world.bot.id].includes(member.id));
+    const members = here.sort((a, b) => world.nameOf(a.id).localeCompare(world.nameOf(b.id)));
     for (const member of members) {
       const role = world.topRole(member.id, (one) => one.hoist);
       const online = !member.user.bot || world.botOnline;

@@ -207,7 +207,7 @@ let client = null;
 
 /** Everything anew for another person. `channel`: where to begin, if they may see it. */
 async function openAs(people, userId, channel) {
-  const me = people.find((person) => person.id === userId) ?? people[0];
+  const me = people.find((person) => person.id === userId) ?? whoToBegin(people);
   client?.close();
   document.getElementById("overlays").replaceChildren();
   setLocale(me.locale);
@@ -224,6 +224,12 @@ async function openAs(people, userId, channel) {
   }
   if (mine === client) app.removeAttribute("aria-busy");
   return undefined;
+}
+
+/** Who has never been here begins as an ordinary member who speaks the browser's language. */
+function whoToBegin(people) {
+  const members = people.filter((person) => !person.is_admin);
+  return members.find((person) => person.locale.slice(0, 2) === navigator.language.slice(0, 2)) ?? members[0] ?? people[0];
 }
 
 function banner() {

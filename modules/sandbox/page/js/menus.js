@@ -1,6 +1,6 @@
 // Context menus: of a message, a person, a channel. Apps' own commands come first, as they are why one looks here.
 
-import { OptionCursor, announce, h, icon, openLayer, placeBeside } from "./dom.js";
+import { OptionCursor, announce, freshId, h, icon, openLayer, placeBeside } from "./dom.js";
 import { localised, t } from "./text.js";
 import { EPHEMERAL } from "./world.js";
 
@@ -18,7 +18,7 @@ function openMenu(items, anchor, label) {
   }
   function entry(item) {
     const element = h("button", {
-      type: "button", class: item.danger ? "menu-item is-danger" : "menu-item", role: "menuitem", tabindex: -1, "data-testid": item.testid ?? "menu-item",
+      type: "button", class: item.danger ? "menu-item is-danger" : "menu-item", role: "menuitem", id: freshId("entry"), tabindex: -1, "data-testid": item.testid ?? "menu-item",
       on: { click: () => { layer.close(); item.run(); }, pointermove: () => cursor.select(element) },
     }, h("span", {}, item.label), icon(item.icon, 18));
     return element;

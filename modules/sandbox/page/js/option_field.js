@@ -11,6 +11,8 @@ import { CATEGORY } from "./world.js";
 const AUTOCOMPLETE_PAUSE_MS = 200;
 //: Discord shows at most this many suggestions. Source: Discord developer docs, "Autocomplete".
 const SUGGESTIONS_SHOWN = 25;
+//: A longer text takes a line of its own.
+const WIDE_FROM = 50;
 
 export class OptionField {
   static isFileOption = (option) => option.type === ATTACHMENT;
@@ -67,7 +69,9 @@ export class OptionField {
 
   /** As wide as its text; long text wraps and grows instead. */
   fit() {
+    if (this.isFile) return;
     if (this.isLong) {
+      this.element.classList.toggle("is-wide", this.input.value.length > WIDE_FROM);
       this.input.style.setProperty("height", "auto");
       this.input.style.setProperty("height", `${Math.max(22, this.input.scrollHeight)}px`);
     } else this.input.style.setProperty("width", `calc(${Math.max(3, this.input.value.length)}ch + 22px)`);

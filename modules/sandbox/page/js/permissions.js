@@ -4,7 +4,6 @@
 export const ADMINISTRATOR = 1n << 3n;
 export const VIEW_CHANNEL = 1n << 10n;
 export const SEND_MESSAGES = 1n << 11n;
-export const USE_APPLICATION_COMMANDS = 1n << 31n;
 const EVERYTHING = ~0n;
 
 /** The permission bits of a member in the whole guild. */

@@ -102,15 +102,9 @@ export class World extends EventTarget {
     return this.isAdmin || (channelPermissions(this.guild, this.roles, this.myMember, channel) & SEND_MESSAGES) !== 0n;
   }
 
-  /** Commands this person is offered in a channel. Source: Discord, "Application Command Permissions". */
+  /** Commands of one kind that work in a channel; the server leaves out those this person may not use. */
   commandsOfType(type, channelKey) {
-    const mine = guildPermissions(this.guild, this.roles, this.myMember);
-    return this.commands.filter((command) => {
-      if ((command.type ?? 1) !== type) return false;
-      if (channelKey === DM && !worksInDm(command)) return false;
-      const needed = command.default_member_permissions;
-      return needed === null || needed === undefined || this.isAdmin || (needed !== "0" && (mine & BigInt(needed)) === BigInt(needed));
-    });
+    return this.commands.filter((command) => command.type === type && (channelKey !== DM || worksInDm(command)));
   }
 
   // -- channels and messages ------------------------------------------------------------------------------
@@ -299,7 +293,7 @@ const HANDLERS = {
     world.emit("guild");
     world.emit("read");
   },
-  COMMANDS_UPDATE: (world) => world.load(),
+  COMMANDS_UPDATE: (world) => world.load().catch(() => {}),   // a lost server is noticed by the socket, which loads again
   NOTIFICATION(world, d) {
     const key = world.keyOf(d.channel);
     if (key === world.current && document.hasFocus()) return;
