@@ -9,7 +9,7 @@ import discord
 import pytest
 
 from modules.sandbox.discord_server import DiscordSandbox
-from modules.sandbox.discord_server.spec import BESIDE_REPOSITORY, Spec
+from modules.sandbox.discord_server.spec import Spec
 from modules.sandbox.discord_server.world import ApplicationFlag
 from tests.support.discord_side import RealBot, real_bot
 from tests.support.http_face import HttpFace
@@ -46,13 +46,15 @@ async def test_after_a_break_the_session_resumes_and_what_was_missed_is_replayed
 ) -> None:
     async with real_bot(sandbox) as bot:
         ana = await people.be("ana")
+        await ana.say("before")
+        await _content(bot, "before")
         await face.control("gateway", action=action)
         await ana.say("while you were away")
         await _content(bot, "while you were away")
         await bot.hear("resumed")
         gateway = (await face.look("state"))["gateway"]
         assert (gateway["identifies"], gateway["resumes"]) == (1, 1)
-        assert len([1 for kind, m in bot.heard if kind == "message"]) == 1
+        assert [m.content for kind, m in bot.heard if kind == "message"] == ["before", "while you were away"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("action", ["drop", "invalid_session"])
@@ -142,9 +144,7 @@ async def test_a_route_discord_does_not_have_is_a_violation(sandbox: DiscordSand
     assert any("no such route" in line for line in await face.wrong())
 
 
-needs_description = pytest.mark.skipif(
-    not BESIDE_REPOSITORY.exists(), reason="Discord's OpenAPI description is not beside the repository"
-)
+needs_description = pytest.mark.skipif(not Spec.find().is_on, reason="Discord's OpenAPI description was not found")
 
 
 @needs_description

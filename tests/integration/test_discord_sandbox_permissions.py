@@ -79,6 +79,20 @@ def test_the_most_particular_overwrite_has_the_last_word(made: tuple[Guild, Memb
     assert (bit in allowed) is expected
 
 
+def test_among_roles_allowing_wins_whatever_their_order() -> None:
+    view, send = int(Permission.VIEW_CHANNEL), int(Permission.SEND_MESSAGES)
+    roles = {r: Role(id=r, name=str(r), permissions=view, position=r) for r in (GUILD, LOW, HIGH)}
+    member = Member(user_id=SOMEBODY, joined_at=NOW, role_ids=[LOW, HIGH])
+    guild = Guild(id=GUILD, name="g", owner_id=OWNER, roles=roles, members={SOMEBODY: member})
+    for allowing, denying in ((LOW, HIGH), (HIGH, LOW)):
+        overwrites = [
+            Overwrite(target_id=allowing, kind=OverwriteKind.ROLE, allow=send),
+            Overwrite(target_id=denying, kind=OverwriteKind.ROLE, deny=send),
+        ]
+        channel = Channel(id=20, kind=ChannelKind.TEXT, guild_id=GUILD, overwrites=overwrites)
+        assert Permission.SEND_MESSAGES in permissions_in(guild, member, channel, NOW)
+
+
 @given(guilds())
 def test_a_time_out_leaves_reading(made: tuple[Guild, Member, Channel]) -> None:
     guild, member, channel = made
