@@ -52,6 +52,9 @@ format: $(VENV)/.dev ## Put the code into the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+bench: $(VENV)/.dev ## Measure what a member feels: start, answers, lag, memory
+	@$(BIN)/python -m tools.bench
+
 bench-scheduler: $(VENV)/.runtime ## Simulate a community under four scheduling policies, with gates
 	@$(BIN)/python -m tools.bench_scheduler
 

@@ -31,6 +31,7 @@ from modules.domain.people import GuildId
 from modules.queue_manager.operations import REFRESH_KEY
 from modules.utils.database import Topic
 from modules.utils.intake import UploadIntake
+from modules.utils.lag import LoopLag
 from modules.utils.relay import TOPIC as EVENT_TOPIC
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
 
 
 def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services:
-    services: Services = {"engine": middle.engine.run(), "wakeups": _relay_wakeups(middle)}
+    services: Services = {"engine": middle.engine.run(), "wakeups": _relay_wakeups(middle), "lag": LoopLag().run()}
     if middle.relay is not None:
         services["relay"] = middle.relay.send()
     if role == "gateway":
