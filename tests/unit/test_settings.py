@@ -1,0 +1,88 @@
+"""Settings: read once, explained everywhere, every problem named at once."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from modules.config import Settings, problems_of
+
+ROOT = Path(__file__).parents[2]
+GOOD = {"discord_token": "a-token", "allowed_guild_id": "5", "comfy_urls": "http://gpu:8188"}
+
+
+def settings(**changes: str) -> Settings:
+    return Settings(_env_file=None, **{**GOOD, **changes})  # type: ignore[arg-type,call-arg]  # as text, like the environment
+
+
+def problems(**changes: str) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        settings(**changes)
+    return problems_of(caught.value)
+
+
+def test_every_setting_stands_in_the_example_and_in_the_table() -> None:
+    names = {name.upper() for name in Settings.model_fields}
+    example = set(re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    table = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE))
+    assert example == names
+    assert table == names
+
+
+def test_the_example_gives_the_defaults() -> None:
+    lines = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    given = {name.lower(): value for name, value in lines.items() if value and name.lower() not in GOOD}
+    assert settings(**given) == settings()
+
+
+def test_a_half_written_env_file_names_every_problem_in_one_list_and_exits_with_2(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DISCORD_TOKEN=\nALLOWED_GUILD_ID=my server\nMAX_BATCH_SIZE=0\nCOMFY_URLS=ftp://gpu\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py")], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for name in ("DISCORD_TOKEN", "ALLOWED_GUILD_ID", "MAX_BATCH_SIZE", "COMFY_URLS"):
+        assert f"- {name}: " in done.stderr
+
+
+def test_one_address_may_stand_in_comfy_url() -> None:
+    assert settings(comfy_urls="", comfy_url="http://old:8188").comfy_urls == ("http://old:8188",)
+
+
+@pytest.mark.parametrize(
+    ("urls", "says"),
+    [
+        ("gpu:8188", "http://"),
+        ("http://gpu:8188/comfy", "without anything after"),
+        ("http://me:secret@gpu:8188", "COMFY_API_KEY"),
+        ("http://gpu:8188, http://GPU:8188/", "twice"),
+        ("http://gpu:99999", "is not an address"),
+    ],
+)
+def test_an_address_that_cannot_work_is_explained_without_its_secrets(urls: str, says: str) -> None:
+    [problem] = problems(comfy_urls=urls)
+    assert problem.startswith("COMFY_URLS: ")
+    assert says in problem
+    assert "secret" not in problem
+
+
+def test_keys_and_memory_fit_the_addresses() -> None:
+    two = "http://a:1,http://b:1"
+    assert settings(comfy_urls=two, comfy_api_key="one,two").comfy_api_key == ("one", "two")
+    assert "COMFY_API_KEY" in problems(comfy_urls=two, comfy_api_key="1,2,3")[0]
+    assert "GPU_VRAM_GB" in problems(comfy_urls=two, gpu_vram_gb="8,8,8")[0]
+
+
+def test_weights_of_roles_are_shares_above_zero() -> None:
+    assert settings(role_weights="5=2, 6=0.5").role_weights == {5: 2.0, 6: 0.5}
+    assert "ROLE_WEIGHTS" in problems(role_weights="5=0")[0]
+
+
+def test_the_token_does_not_show_in_the_settings() -> None:
+    assert "a-token" not in repr(settings())
