@@ -246,6 +246,7 @@ class Front:
     database: Database
     sandbox: DiscordSandbox
     house: House
+    serving: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """What the program runs of the people's side."""
@@ -254,6 +255,12 @@ class Front:
             group.create_task(self.bot.cards.run())
             group.create_task(self.bot.rooms.run())
             group.create_task(self.courier.run())
+
+    async def until_ended(self) -> None:
+        """Wait until it stopped by itself; why is raised when the door closes."""
+        assert self.serving is not None
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.wait({self.serving})
 
     async def until_state(self, job_id: JobId, state: JobState) -> Job:
         """Wait until the store says so."""
@@ -327,7 +334,7 @@ class FrontDoor:
         bot = FulletBot(house, settings)
         delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, Exports(settings.export_path))
         front = Front(bot, Courier(house, delivery, bot.when_ready), studio, self.database, self.sandbox, house)
-        serving = asyncio.create_task(front.serve())
+        serving = front.serving = asyncio.create_task(front.serve())
         ready = asyncio.create_task(bot.when_ready())
         try:
             async with asyncio.timeout(LIMIT_S):

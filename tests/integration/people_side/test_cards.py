@@ -8,6 +8,7 @@ from datetime import datetime
 from modules.discord.views.layout import Accent
 from modules.domain.jobs import Job, JobState
 from modules.domain.people import MessageId, UserId
+from modules.domain.records import Limits
 from tests.support.front_side import Front, FrontDoor, a_jpeg
 from tests.support.person import People, Person, Seen
 
@@ -103,16 +104,17 @@ async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(
     door: FrontDoor, front: Front, people: People
 ) -> None:
     bruno = await people.be("bruno")
-    fox, card = await asked(front, bruno, "a fox")
-    owl, _ = await asked(front, bruno, "an owl")
-    await front.studio.start(fox)
-    await front.studio.start(owl)
-    for step in range(1, 101):
-        for job in (fox, owl):
-            front.studio.progress(job, step, 100)
-            front.studio.preview(job, a_jpeg(step))
+    front.studio.limits = Limits(active_per_person=4, queue_length=100)
+    cards = [await asked(front, bruno, f"fox number {number}") for number in range(4)]
+    for job, _ in cards:
+        await front.studio.start(job)
+    for step in range(1, 31):
+        for job, _ in cards:
+            front.studio.progress(job, step, 30)
+        front.studio.preview(cards[0][0], a_jpeg(step))
         await asyncio.sleep(0.05)
-    await becomes(bruno, card, "100/100")
+    for _, card in cards:
+        await becomes(bruno, card, "30/30")
     times = [datetime.fromisoformat(call.at).timestamp() for call in door.calls(EDITS)]
     assert max(sum(start <= at < start + 5.0 for at in times) for start in times) <= 5
 
