@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import aiohttp
 import discord
 import pytest
-from discord import ui
 
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.permissions import Permission
@@ -105,11 +104,16 @@ async def test_other_guilds_can_be_left_and_their_members_are_gone(bot: RealBot,
         await bot.home.fetch_member(int(ana.id))
 
 
-def _cards(count: int, words: str = "x") -> ui.LayoutView:
-    view = ui.LayoutView()
-    for _ in range(count):
-        view.add_item(ui.TextDisplay(words))
-    return view
+@pytest.mark.parametrize("how", ["close_dms", "leave"])
+async def test_private_messages_end_when_a_person_refuses_them_or_leaves(bot: RealBot, people: People, how: str) -> None:
+    ana = await people.be("ana")
+    user = bot.get_user(int(ana.id))
+    assert user is not None
+    await user.send("hello")
+    await getattr(ana, how)()
+    with pytest.raises(discord.Forbidden, match="50007"):
+        await user.send("are you there?")
+    assert [m.content for m in await ana.messages("dm")] == ["hello"]
 
 
 @pytest.mark.parametrize(

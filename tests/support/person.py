@@ -66,8 +66,11 @@ class People:
         self._persons: dict[str, Person] = {}
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=30)
-        self._session = await self._stack.enter_async_context(aiohttp.ClientSession(self._page_url, timeout=timeout))
+        # Each person keeps one socket open: no limit on connections.
+        session = aiohttp.ClientSession(
+            self._page_url, timeout=aiohttp.ClientTimeout(total=60), connector=aiohttp.TCPConnector(limit=0)
+        )
+        self._session = await self._stack.enter_async_context(session)
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
         return self
 
@@ -99,6 +102,7 @@ class Person:
         self.username: str = user["username"]
         self.locale: str = user["locale"]
         self.events: list[Event] = []
+        self._known: Json | None = None  #: the last state, until an event makes it old
         self._arrival = asyncio.Condition()
 
     def __repr__(self) -> str:
@@ -115,6 +119,8 @@ class Person:
             event = json.loads(message.data)
             async with self._arrival:
                 self.events.append(Event(event["t"], event["d"]))
+                if event["t"].startswith(("CHANNEL_", "COMMANDS_")):
+                    self._known = None
                 self._arrival.notify_all()
 
     async def close(self) -> None:
@@ -207,8 +213,8 @@ class Person:
 
     async def state(self) -> Json:
         """Everything the client shows at the start."""
-        state: Json = await self._get("/person/state")
-        return state
+        self._known = await self._get("/person/state")
+        return self._known
 
     async def channels(self) -> list[ChannelView]:
         """The channels in this person's list, categories included, in the list's order."""
@@ -337,6 +343,10 @@ class Person:
         await self._post("/person/rename", names)
         self.username = names.get("username") or self.username
 
+    async def close_dms(self) -> None:
+        """Take no more private messages of the bot."""
+        await self._post("/person/privacy", {"accepts_private": False})
+
     async def leave(self) -> None:
         """Leave the guild."""
         await self._post("/person/leave", {})
@@ -390,16 +400,22 @@ class Person:
     async def _command(self, name: str, options: list[Json]) -> tuple[Json, list[Json]]:
         """The command and its options, wrapped in group and sub-command where the name has several words."""
         first, *path = name.split()
-        definition = next((c for c in await self.commands() if c["name"] == first and c["type"] == 1), None)
+        offered = (self._known or await self.state())["commands"]
+        definition = next((c for c in offered if c["name"] == first and c["type"] == 1), None)
         if definition is None:
-            offered = [c["name"] for c in await self.commands()]
-            raise AssertionError(f"{self.username} is not offered /{first}, only {offered}")
+            definition = next((c for c in await self.commands() if c["name"] == first and c["type"] == 1), None)
+        if definition is None:
+            raise AssertionError(f"{self.username} is not offered /{first}, only {[c['name'] for c in offered]}")
         for word in reversed(path):
             options = [{"name": word, "options": options}]
         return {"id": definition["id"], "name": first, "type": 1}, options
 
     async def _channel_id(self, which: str) -> str:
-        return which if which == "dm" or which.isdecimal() else (await self.channel(which)).id
+        if which == "dm" or which.isdecimal():
+            return which
+        guild = (self._known or {}).get("guild") or {"channels": []}
+        known = next((c["id"] for c in guild["channels"] if c["name"] == which), None)
+        return known or (await self.channel(which)).id
 
     async def _get(self, path: str, **params: str) -> Any:
         async with self._session.get(path, params={"as": self.id, **params}) as response:

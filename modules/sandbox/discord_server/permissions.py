@@ -6,7 +6,7 @@ Source: developer docs, "Permissions" (base permissions, overwrites, implicit pe
 from datetime import datetime
 from enum import IntFlag
 
-from modules.sandbox.discord_server.world import Channel, Guild, Member, OverwriteKind, Role
+from modules.sandbox.discord_server.world import Channel, Guild, Member, Role
 
 
 class Permission(IntFlag):
@@ -84,46 +84,57 @@ IN_DM = (
     | Permission.PIN_MESSAGES
 )
 
+_EVERYTHING, _TIMED_OUT, _NEEDS_SENDING = int(EVERYTHING), int(TIMED_OUT), int(NEEDS_SENDING)
+_ADMINISTRATOR = int(Permission.ADMINISTRATOR)
+_VIEW_CHANNEL, _SEND_MESSAGES = int(Permission.VIEW_CHANNEL), int(Permission.SEND_MESSAGES)
+
+
+# Sums are made on plain numbers: a crowd of listeners asks for them at every message, and flags are slow to combine.
+
 
 def base_permissions(guild: Guild, member: Member, now: datetime) -> Permission:
     """What a member may do in the guild before any channel has its say."""
+    return Permission(_base(guild, member, now))
+
+
+def _base(guild: Guild, member: Member, now: datetime) -> int:
     if guild.owner_id == member.user_id:
-        return EVERYTHING
-    allowed = Permission(guild.everyone.permissions)
+        return _EVERYTHING
+    allowed = guild.everyone.permissions
     for role_id in member.role_ids:
-        allowed |= Permission(guild.roles[role_id].permissions)
-    if Permission.ADMINISTRATOR in allowed:
-        return EVERYTHING
-    return allowed & TIMED_OUT if member.is_timed_out(now) else allowed
+        allowed |= guild.roles[role_id].permissions
+    if allowed & _ADMINISTRATOR:
+        return _EVERYTHING
+    return allowed & _TIMED_OUT if member.is_timed_out(now) else allowed
 
 
 def permissions_in(guild: Guild, member: Member, channel: Channel, now: datetime) -> Permission:
     """What a member may do in one channel: base, then the overwrites of @everyone, roles and member, in that order."""
-    allowed = base_permissions(guild, member, now)
-    if Permission.ADMINISTRATOR in allowed:
+    allowed = _base(guild, member, now)
+    if allowed & _ADMINISTRATOR:
         return EVERYTHING
     allowed = _overwritten(allowed, guild, member, channel)
     if member.is_timed_out(now):
-        allowed &= TIMED_OUT
-    if Permission.VIEW_CHANNEL not in allowed:
+        allowed &= _TIMED_OUT
+    if not allowed & _VIEW_CHANNEL:
         return NOTHING
-    if Permission.SEND_MESSAGES not in allowed:
-        allowed &= ~NEEDS_SENDING
-    return allowed
+    if not allowed & _SEND_MESSAGES:
+        allowed &= ~_NEEDS_SENDING
+    return Permission(allowed)
 
 
-def _overwritten(allowed: Permission, guild: Guild, member: Member, channel: Channel) -> Permission:
-    by_target = {(o.kind, o.target_id): o for o in channel.overwrites}
-    if everyone := by_target.get((OverwriteKind.ROLE, guild.id)):
-        allowed = allowed & ~Permission(everyone.deny) | Permission(everyone.allow)
-    role_allow = role_deny = NOTHING
+def _overwritten(allowed: int, guild: Guild, member: Member, channel: Channel) -> int:
+    by_target = {o.target_id: o for o in channel.overwrites}  # ids are unique over roles and members
+    if everyone := by_target.get(guild.id):
+        allowed = allowed & ~everyone.deny | everyone.allow
+    role_allow = role_deny = 0
     for role_id in member.role_ids:
-        if overwrite := by_target.get((OverwriteKind.ROLE, role_id)):
-            role_allow |= Permission(overwrite.allow)
-            role_deny |= Permission(overwrite.deny)
+        if overwrite := by_target.get(role_id):
+            role_allow |= overwrite.allow
+            role_deny |= overwrite.deny
     allowed = allowed & ~role_deny | role_allow
-    if own := by_target.get((OverwriteKind.MEMBER, member.user_id)):
-        allowed = allowed & ~Permission(own.deny) | Permission(own.allow)
+    if own := by_target.get(member.user_id):
+        allowed = allowed & ~own.deny | own.allow
     return allowed
 
 

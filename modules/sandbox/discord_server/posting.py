@@ -67,7 +67,7 @@ class Posting:
             ephemeral_to=origin.ephemeral_to,
         )
         self._put(message, draft)
-        message.flags = draft.flags & SENDER_FLAGS | (MessageFlag.EPHEMERAL if is_ephemeral else 0)
+        message.flags = int(draft.flags & SENDER_FLAGS | (MessageFlag.EPHEMERAL if is_ephemeral else 0))
         self._address(message, draft, payload.get("allowed_mentions"))
         self._keep(channel, message)
         self._announcer.message_created(message)
@@ -81,7 +81,7 @@ class Posting:
             author_id=author_id,
             kind=origin.kind,
             created_at=self._world.clock.now(),
-            flags=MessageFlag.LOADING | (MessageFlag.EPHEMERAL if origin.ephemeral_to is not None else 0),
+            flags=int(MessageFlag.LOADING | (MessageFlag.EPHEMERAL if origin.ephemeral_to is not None else 0)),
             reference=origin.reference,
             interaction=origin.interaction,
             interaction_metadata=origin.interaction_metadata,
@@ -98,7 +98,7 @@ class Posting:
             self._count_old_edit(message)
         draft = self._drafting.edit(message, payload, uploads)
         self._put(message, draft)
-        message.flags = draft.flags | (message.flags & MessageFlag.EPHEMERAL)
+        message.flags = int(draft.flags | (message.flags & MessageFlag.EPHEMERAL))
         self._address(message, draft, payload.get("allowed_mentions"))
         if not was_loading:
             message.edited_at = self._world.clock.now()
@@ -191,6 +191,8 @@ def require_posting_rights(world: World, user_id: int, channel: Channel, *, with
     """Raise what Discord raises when somebody may not post here."""
     if channel.kind is ChannelKind.CATEGORY:
         raise ApiError(Code.WRONG_CHANNEL_TYPE)
+    if channel.kind is ChannelKind.DM and user_id == world.bot.id and not _takes_private(world, channel):
+        raise ApiError(Code.CANNOT_DM)
     allowed = permissions_of(world, user_id, channel)
     if Permission.VIEW_CHANNEL not in allowed:
         raise ApiError(Code.MISSING_ACCESS)
@@ -201,3 +203,10 @@ def require_posting_rights(world: World, user_id: int, channel: Channel, *, with
         needed |= Permission.READ_MESSAGE_HISTORY
     if needed not in allowed:
         raise ApiError(Code.MISSING_PERMISSIONS)
+
+
+def _takes_private(world: World, channel: Channel) -> bool:
+    """Whether the other side of a private conversation takes messages of the bot: both in one guild, and not switched off."""
+    (recipient_id,) = channel.recipient_ids
+    shares_guild = any({recipient_id, world.bot.id} <= guild.members.keys() for guild in world.guilds.values())
+    return shares_guild and world.users[recipient_id].accepts_private

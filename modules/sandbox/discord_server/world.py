@@ -67,6 +67,7 @@ class User:
     is_bot: bool = False
     locale: str = "en-US"
     avatar_color: str = "#5865f2"
+    accepts_private: bool = True  #: "Allow direct messages from server members"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -205,7 +206,7 @@ class Message:
 
     def has(self, flag: MessageFlag) -> bool:
         """Whether a flag is set."""
-        return bool(self.flags & flag)
+        return bool(self.flags & flag.value)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -44,6 +44,12 @@ async def rename(visit: Visit) -> web.StreamResponse:
     return _done()
 
 
+async def set_privacy(visit: Visit) -> web.StreamResponse:
+    """Take or refuse private messages of the bot."""
+    visit.user.accepts_private = bool(visit.body["accepts_private"])
+    return _done()
+
+
 def _as_admin(visit: Visit) -> Guild:
     guild = visit.own_guild()
     allowed = base_permissions(guild, guild.member(visit.user.id), visit.context.world.clock.now())

@@ -28,6 +28,7 @@ def add_person_routes(app: web.Application, context: Context) -> None:
     router.add_post("/person/leave", visit(context, managing.leave_guild))
     router.add_post("/person/join", visit(context, managing.join_guild))
     router.add_post("/person/rename", visit(context, managing.rename))
+    router.add_post("/person/privacy", visit(context, managing.set_privacy))
     router.add_post("/person/admin/delete_channel", visit(context, managing.delete_channel))
     router.add_post("/person/admin/create_channel", visit(context, managing.create_channel))
     router.add_post("/person/admin/kick", visit(context, managing.kick))
