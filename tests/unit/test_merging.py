@@ -133,6 +133,32 @@ def classes(built: BuiltWorkflow) -> list[str]:
     return sorted(str(node["class_type"]) for node in built.graph.values())
 
 
+@pytest.mark.parametrize(("model", "kind"), SAMPLED_KINDS)
+@pytest.mark.parametrize(("form", "capability"), FORMS)
+def test_three_people_with_nothing_in_common_get_what_each_would_have_alone(
+    model: ModelName, kind: WorkflowKind, form: MergeForm, capability: MergeCapability
+) -> None:
+    high = CATALOGUE.model(model).cfg.high
+    wishes = [
+        Wish(
+            kind=kind,
+            model=model,
+            prompt=f"prompt {number}",
+            negative_prompt=f"negative {number}",
+            seed=Seed(100 * number),
+            cfg=min(high, 5.0 + number),
+            source=BlobId(f"picture-{number}"),
+        )
+        for number in range(3)
+    ]
+    attempt = attempt_of(CATALOGUE, *wishes)
+    built = build(attempt, form, capability)
+    assert faults_of(built.graph, INFO) == []
+    assert meanings(built) == alone(attempt)
+    can_batch = kind in (WorkflowKind.IMAGINE, WorkflowKind.VARY)
+    assert built.form is (MergeForm.STACKED if form is MergeForm.BATCHED and not can_batch else form)
+
+
 def test_a_batch_of_four_is_one_sampler_one_decode_and_one_save() -> None:
     built = build(attempt_of(CATALOGUE, *wishes_of(4)), MergeForm.BATCHED)
     assert classes(built) == sorted(
@@ -204,9 +230,10 @@ def test_two_people_with_the_very_same_wish_share_everything_but_their_files() -
     assert len(set(built.file_of_slot.values())) == 2
 
 
-def test_what_a_pass_cannot_have_twice_falls_back_to_chains() -> None:
+@pytest.mark.parametrize("kind", [WorkflowKind.IMAGINE, WorkflowKind.VARY])
+def test_what_a_pass_cannot_have_twice_falls_back_to_chains(kind: WorkflowKind) -> None:
     small, large = (
-        Wish(kind=WorkflowKind.IMAGINE, model=ModelName("sdxl"), prompt="x", size=size) for size in ("512x512", "768x768")
+        Wish(kind=kind, model=ModelName("sdxl"), prompt="x", size=size, source=BlobId("a")) for size in ("512x512", "768x768")
     )
     built = build(attempt_of(CATALOGUE, small, large), MergeForm.BATCHED)
     assert built.form is MergeForm.STACKED
@@ -215,16 +242,30 @@ def test_what_a_pass_cannot_have_twice_falls_back_to_chains() -> None:
 
 
 def test_more_slots_than_the_protocol_has_are_chained() -> None:
-    wishes = [Wish(kind=WorkflowKind.IMAGINE, model=ModelName("sdxl"), prompt=f"{n}", count=4) for n in range(5)]
-    built = build(attempt_of(CATALOGUE, *wishes), MergeForm.BATCHED)
+    wishes = [
+        Wish(kind=WorkflowKind.IMAGINE, model=ModelName("sdxl"), prompt=f"{n}", negative_prompt=f"no {n}", count=2)
+        for n in range(9)
+    ]
+    attempt = attempt_of(CATALOGUE, *wishes)
+    built = build(attempt, MergeForm.BATCHED)
     assert built.form is MergeForm.STACKED
-    assert len(built.save_nodes) == 20
+    assert len(built.save_nodes) == 18
+    assert meanings(built) == alone(attempt)
+    assert "CLIPTextEncode" not in classes(built)
     assert faults_of(built.graph, INFO) == []
     assert all(
         len(json.loads(node["inputs"]["prompts"])) <= 16  # type: ignore[index]  # JSON
         for node in built.graph.values()
         if node["class_type"] == "CLIPTextEncodeBatch"
     )
+
+
+def test_only_a_size_that_the_template_keeps_is_expected() -> None:
+    form = attempt_of(CATALOGUE, *wishes_of(1, "multisampler", kind=WorkflowKind.FORM))
+    edit = attempt_of(CATALOGUE, *wishes_of(1, "flux", kind=WorkflowKind.EDIT, source=BlobId("a")))
+    plain = attempt_of(CATALOGUE, *wishes_of(1, size="640x512"))
+    sizes = [build(attempt, MergeForm.SOLO).expected_size[0] for attempt in (form, edit, plain)]
+    assert sizes == [None, None, Dimensions(640, 512)]
 
 
 KEY_CHANGES: list[dict[str, Any]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,17 @@ def test_a_patch_that_couples_pictures_keeps_a_template_from_being_merged(class_
     assert read(graph).merge is MergeLevel.NEVER
 
 
+def test_where_nothing_is_sampled_there_is_nothing_to_share() -> None:
+    assert read(recorded("upscale_4x"), manifest("upscale")).merge is MergeLevel.NEVER
+
+
+def test_a_text_that_is_zeroed_is_no_negative_prompt() -> None:
+    graph = recorded("flux_dev_txt2img")
+    graph["34"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "without effect", "clip": ["11", 0]}}
+    graph["33"]["inputs"]["conditioning"] = ["34", 0]
+    assert targets(read(graph), Role.NEGATIVE) == []
+
+
 def test_a_library_reports_what_it_cannot_read_and_keeps_the_rest(tmp_path: Path) -> None:
     good = (RECORDED / "sd15_txt2img.json").read_text("utf-8")
     (tmp_path / "good.json").write_text(good, "utf-8")
@@ -343,6 +355,7 @@ def test_files_in_folders_match_whatever_slash_the_server_writes() -> None:
         .inputs["ckpt_name"]
     )
     assert spec.match("xl/a.safetensors") == "xl\\a.safetensors"
+    assert replace(spec, options=("xl/a.safetensors",)).match("xl\\a.safetensors") == "xl/a.safetensors"
 
 
 @pytest.mark.parametrize("lost", [(), ("KSampler",), ("CheckpointLoaderSimple",), ("KSampler", "CheckpointLoaderSimple")])
