@@ -120,6 +120,10 @@ class Listings:
         self._listings: dict[ServerName, ServerListing] = {}
         self._is_up = is_up
 
+    def heed(self, is_up: Callable[[ServerName], bool]) -> None:
+        """Ask this from now on; for an owner that knows who is up only after everybody was built."""
+        self._is_up = is_up
+
     def update(self, server: ServerName, listing: ServerListing) -> None:
         """Remember what a server has now."""
         self._listings[server] = listing

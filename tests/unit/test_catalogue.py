@@ -301,7 +301,8 @@ def test_a_form_is_available_with_any_checkpoint_at_all() -> None:
 
 def test_a_server_that_is_away_offers_nothing_but_is_still_worth_waiting_for() -> None:
     up = {ServerName("a")}
-    listings = Listings(is_up=up.__contains__)
+    listings = Listings()
+    listings.heed(up.__contains__)
     listings.update(ServerName("a"), LISTING)
     catalogue = TemplateCatalogue(library=the_library(), listings=listings)
     assert catalogue.choices().checkpoints == ("other.safetensors", "sd_xl_base_1.0.safetensors")

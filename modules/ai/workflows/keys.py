@@ -28,6 +28,8 @@ _CHOICE_INPUTS = frozenset({"sampler_name", "scheduler", "type"})
 SAVE_CLASS = "SaveImage"
 #: Stands for any input picture where only its being there matters.
 _ANY_PICTURE = "picture"
+#: No picture is free, however small: loading, decoding and saving take their time, and fairness needs a price.
+_LEAST_COST_S = 0.1
 #: A picture that follows its input is taken for one of this many megapixels.
 _UNKNOWN_MEGAPIXELS = 1.0
 
@@ -76,7 +78,7 @@ def cost_s(template: Template, recipe: Recipe) -> float:
     steps = recipe.steps / manifest.steps.default if manifest.steps else 1.0
     is_guided, is_usually = recipe.cfg != 1, manifest.cfg is not None and manifest.cfg.default != 1
     passes = (2.0 if is_guided else 1.0) / (2.0 if is_usually else 1.0) if manifest.cfg else 1.0
-    return manifest.cost.seconds * area * max(steps, 0.1) * passes * recipe.count
+    return max(_LEAST_COST_S, manifest.cost.seconds * area * steps * passes) * recipe.count
 
 
 def _needs(template: Template, graph: Graph) -> Iterator[str]:
