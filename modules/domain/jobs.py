@@ -142,6 +142,8 @@ class Job:
     #: Jobs that shared the attempt, itself included.
     shared_by: int = 1
     server: ServerName | None = None
+    #: The attempt it is in, or that it came from; None while it waits.
+    attempt_id: AttemptId | None = None
     error_code: str | None = None
     error_params: dict[str, Param] | None = None
     card_message_id: MessageId | None = None

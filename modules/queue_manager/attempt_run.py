@@ -11,15 +11,7 @@ from enum import Enum, auto
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import (
-    JobFinishing,
-    JobPreviewed,
-    JobProgressed,
-    JobRequeued,
-    JobSettled,
-    JobStarted,
-    QueueChanged,
-)
+from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobSettled, JobStarted
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobState
 from modules.domain.ports import Clock, Events, ImageServer, JobStore
 from modules.domain.servers import (
@@ -33,35 +25,39 @@ from modules.domain.servers import (
     RunStarted,
     SlotSaved,
 )
-from modules.queue_manager.verdicts import Again, Fail, Verdict, verdict_for_incomplete, verdicts_for_failure
+from modules.queue_manager.intervals import Intervals
+from modules.queue_manager.settlement import Settlement
+from modules.queue_manager.verdicts import (
+    Again,
+    Verdict,
+    verdict_for_incomplete,
+    verdicts_for_failure,
+    verdicts_for_lost,
+    verdicts_for_taken_back,
+)
 
 log = structlog.get_logger(__name__)
 
-#: Between the two looks at a server that does not know an attempt (any more). Source: docs/durability.md, "Recovery".
-LOOK_AGAIN_S = 5.0
-#: How long a cancelled prompt may take to stop before the server counts as stuck.
-STOPPING_PATIENCE_S = 30.0
-#: No sign of life for this long while running counts as hung, however slow the model. Source: docs/durability.md, "Faults".
-SILENCE_S = 90.0
-
-STOPPING_POLL_S = 0.5
 #: A posted attempt waits behind at most one of ours; longer than this many times its own limit, and nothing runs there.
 WAITING_FACTOR = 3
+#: Silent for this many times what the attempt should take counts as hung.
+SILENCE_FACTOR = 6
 
 _SERVER_AWAY = frozenset(
     {ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI, ErrorCode.SERVER_UNAUTHORISED}
 )
+_UNDER_WAY = (RunPhase.PENDING, RunPhase.RUNNING)
 
 
 class RunOutcome(Enum):
-    """How the run of an attempt ended, for the worker's breaker."""
+    """How the run of an attempt ended, for whoever judges the server."""
 
     CLEAN = auto()  #: ComfyUI did what was asked
-    REFUSED = auto()  #: the work's own fault; says nothing against the server
+    REFUSED = auto()  #: the work's own fault, or ours; says nothing against the server
     OUT_OF_MEMORY = auto()
     LOST = auto()  #: the server is gone; the attempt stays open and is looked for when it is back
     RESTARTED = auto()  #: it answers, but knows nothing of the prompt any more
-    STUCK = auto()  #: it does not even stop; open the breaker at once
+    STUCK = auto()  #: it takes no orders any more: not to be used until the prompt has left it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +67,43 @@ class RunTools:
     jobs: JobStore
     events: Events
     clock: Clock
+    settlement: Settlement
+    intervals: Intervals
     timeout_s: float  #: for one job; an attempt gets it once per job
     runs_elsewhere: Callable[[Job], bool]
+    changed: Callable[[], None]  #: it began or ended: whoever plans the next batch looks again
 
 
 class AttemptRun:
     """Drives one attempt. `start` for a new one, `resume` for one found open; both return when every job is settled or LOST."""
 
-    def __init__(self, attempt: Attempt, server: ImageServer, tools: RunTools, *, is_loading: bool, expected_s: float) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        server: ImageServer,
+        tools: RunTools,
+        *,
+        is_loading: bool,
+        expected_s: float,
+        is_suspect: bool = True,
+    ) -> None:
+        """`is_suspect`: whether its jobs may be the reason if the server died; not so when they were never begun."""
         self.attempt = attempt
-        self.is_started = False
-        self.started_monotonic: float | None = None
+        self.is_loading = is_loading
         self.expected_s = expected_s
+        self.is_posted = False
+        self.started_monotonic: float | None = None
+        self.is_occupying = True  #: False once the GPU is free of it, and while it is only being looked for
+        self.is_taken_back = False
+        self.has_results = False  #: a job of it is settled, so its prompt did more than wait
         self.report: RunReport | None = None
         self.refused_here: set[JobId] = set()
         self._server = server
         self._tools = tools
-        self.is_loading = is_loading
-        self.is_taken_back = False
-        self.is_occupying = True  #: False while it is only being looked for: the GPU may do other work meanwhile
+        self._is_suspect = is_suspect
+        self._has_sampled = False
         self._slots_saved: set[int] = set()
-        self._settled: set[JobId] = set()
+        self._collected: set[JobId] = set()
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
 
     @property
@@ -100,11 +112,15 @@ class AttemptRun:
         return self.attempt.jobs[0].work.heavy_key
 
     @property
-    def has_results(self) -> bool:
-        """Whether a job of it is settled already, so that its prompt did more than wait."""
-        return bool(self._settled)
+    def is_started(self) -> bool:
+        """Whether the server showed a sign of working on it."""
+        return self.started_monotonic is not None
 
-    # --- the two ways in --------------------------------------------------------------------------------------------
+    async def owed(self) -> Sequence[Job]:
+        """The jobs that wait for exactly this attempt: not cancelled, not settled, not gone to another."""
+        return [job for job in await self._in_flight() if job.attempt_id == self.attempt.id]
+
+    # --- the ways in and out ----------------------------------------------------------------------------------------
 
     async def start(self) -> RunOutcome:
         """Post and follow."""
@@ -112,23 +128,33 @@ class AttemptRun:
             await self._server.post(self.attempt, alone=any(job.runs_alone for job in self.attempt.jobs))
         except FulletError as error:
             return await self._not_posted(error)
+        self.is_posted = True
         await self._tools.jobs.mark_submitted(self.attempt.id)
         self._log.info("batch_posted", jobs=len(self.attempt.jobs), pictures=len(self.attempt.slots))
         return await self._carry_on(RunReport(phase=RunPhase.PENDING))
 
     async def resume(self) -> RunOutcome:
         """An attempt left open by a crash or an outage: find out what became of it, then go on from there."""
+        self.is_posted = True
         try:
-            if not await self._in_flight():
-                await self._server.cancel(self.attempt.id)
-                return await self._close(None, RunOutcome.REFUSED)
             report = await self._server.report(self.attempt.id)
+            self._log.info("attempt_found", phase=report.phase.value, jobs=len(self.attempt.jobs))
+            if not await self.owed():
+                return await self._tidy_up(report)
         except FulletError as error:
-            return self._lost_or_raise(error)
-        self._log.info("attempt_found", phase=report.phase.value, jobs=len(self.attempt.jobs))
-        if report.phase in (RunPhase.PENDING, RunPhase.RUNNING):
+            return await self._broken_off(error)
+        if report.phase in _UNDER_WAY:
             await self._tools.jobs.mark_submitted(self.attempt.id)
         return await self._carry_on(report)
+
+    async def give_up(self, code: ErrorCode) -> RunOutcome:
+        """Something of ours is at fault: settle what can be settled, and let go of the prompt."""
+        failed = RunReport(phase=RunPhase.FAILED, failure=RunFailure(code=code))
+        try:
+            await self._server.cancel(self.attempt.id)
+        except FulletError as error:
+            self._log.info("cancel_not_passed_on", error=error.code.value)
+        return await self._judge(await self._in_flight(), failed)
 
     async def _carry_on(self, report: RunReport) -> RunOutcome:
         """From wherever the prompt stands to the end of the attempt."""
@@ -136,39 +162,48 @@ class AttemptRun:
             while True:
                 if report.phase is RunPhase.UNKNOWN and not self.is_taken_back:
                     report = await self._look_twice()
-                if report.phase in (RunPhase.PENDING, RunPhase.RUNNING) and report.failure is None:
-                    report = await self._follow()
-                    continue
-                return await self._finish(report)
+                if report.phase not in _UNDER_WAY or report.failure is not None:
+                    return await self._finish(report)
+                report = await self._follow()
         except FulletError as error:
-            return self._lost_or_raise(error)
+            return await self._broken_off(error)
 
-    def _lost_or_raise(self, error: FulletError) -> RunOutcome:
-        if error.code not in _SERVER_AWAY:
+    async def _broken_off(self, error: FulletError) -> RunOutcome:
+        """The server or we ourselves cannot go on."""
+        if error.code is ErrorCode.DATABASE_UNAVAILABLE:
             raise error
-        self._log.warning("server_lost_during_batch", error=error.code.value)
-        return RunOutcome.LOST
-
-    async def _look_twice(self) -> RunReport:
-        """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""
-        if not await self._collect(await self._in_flight()):
-            return RunReport(phase=RunPhase.SUCCEEDED)
-        self.is_occupying = False
-        await asyncio.sleep(LOOK_AGAIN_S)
-        report = await self._server.report(self.attempt.id)
-        self.is_occupying = True
-        if report.phase is RunPhase.UNKNOWN:
-            await self._server.cancel(self.attempt.id)
-        return report
+        self._log.warning("batch_broken_off", error=error.code.value)
+        if error.code is ErrorCode.SERVER_BROKEN and not self.is_started:
+            # HTTP answers, but its worker is dead: what waits there will never run, so it must not be waited for.
+            stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))
+            return await self._judge(await self._in_flight(), stuck)
+        if error.code in _SERVER_AWAY:
+            return RunOutcome.LOST
+        return await self.give_up(error.code)
 
     async def _not_posted(self, error: FulletError) -> RunOutcome:
+        if error.code is ErrorCode.DATABASE_UNAVAILABLE:
+            raise error
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
         if error.code in _SERVER_AWAY:
             return RunOutcome.LOST
         guilty = error.params.get("guilty")
         slots = frozenset({guilty}) if isinstance(guilty, int) else frozenset[int]()
         failure = RunFailure(code=error.code, slots=slots)
-        return await self._finish(RunReport(phase=RunPhase.FAILED, failure=failure))
+        return await self._judge(await self._in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
+
+    async def _look_twice(self) -> RunReport:
+        """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""
+        if not await self._collect(await self._in_flight()):
+            return RunReport(phase=RunPhase.SUCCEEDED)
+        self.is_occupying = False
+        self._tools.changed()
+        await asyncio.sleep(self._tools.intervals.look_again_s)
+        report = await self._server.report(self.attempt.id)
+        self.is_occupying = True
+        if report.phase is RunPhase.UNKNOWN:
+            await self._server.cancel(self.attempt.id)
+        return report
 
     # --- while it runs ----------------------------------------------------------------------------------------------
 
@@ -189,17 +224,24 @@ class AttemptRun:
                 was_started = self.is_started
                 patience = deadline - loop.time()
                 if was_started:
-                    patience = min(patience, max(SILENCE_S, 6 * self.expected_s))
+                    patience = min(patience, self._silence_s(limit_s))
                 try:
                     async with asyncio.timeout(max(0.0, patience)):
                         event = await anext(events)
                 except TimeoutError:
                     return await self._stop_overdue(is_over_limit=was_started and loop.time() >= deadline)
                 if isinstance(event, RunEnded):
+                    self._let_go_of_gpu()
                     return event.report
                 self._tell(event, settling)
                 if self.is_started and not was_started:
                     deadline = loop.time() + limit_s
+
+    def _silence_s(self, limit_s: float) -> float:
+        """How long nothing may be heard. A model that is read from a slow disk is silent for minutes: the limit bounds that."""
+        if self.is_loading and not self._has_sampled:
+            return limit_s
+        return max(self._tools.intervals.silence_s, SILENCE_FACTOR * self.expected_s)
 
     async def _stop_overdue(self, *, is_over_limit: bool) -> RunReport:
         """Cancel by id. What does not stop, or never began, says that the server is stuck: phase RUNNING with a failure."""
@@ -208,7 +250,7 @@ class AttemptRun:
         failure = RunFailure(code=ErrorCode.TIMED_OUT if is_over_limit else ErrorCode.INTERRUPTED)
         stuck = RunReport(phase=RunPhase.RUNNING, failure=failure)
         try:
-            async with asyncio.timeout(STOPPING_PATIENCE_S):
+            async with asyncio.timeout(self._tools.intervals.stopping_s):
                 report = await self._stopped()
         except TimeoutError:
             return stuck
@@ -219,23 +261,24 @@ class AttemptRun:
     async def _stopped(self) -> RunReport:
         while True:
             report = await self._server.report(self.attempt.id)
-            if report.phase not in (RunPhase.PENDING, RunPhase.RUNNING):
+            if report.phase not in _UNDER_WAY:
                 return report
-            await asyncio.sleep(STOPPING_POLL_S)
+            await asyncio.sleep(self._tools.intervals.stopping_poll_s)
 
     def _tell(self, event: RunEvent, settling: asyncio.TaskGroup) -> None:
         publish = self._tools.events.publish
         match event:
             case RunStarted():
-                self.note_started()
+                self._note_started()
             case RunProgressed():
-                self.note_started()
+                self._note_started()
+                self._has_sampled = True
                 for job_id in event.job_ids:
-                    if job_id not in self._settled:
+                    if job_id not in self._collected:
                         publish(JobProgressed(job_id=job_id, step=event.step, steps=event.steps))
             case RunPreviewed():
                 slot = self.attempt.slots[event.slot]
-                if slot.job_id not in self._settled:
+                if slot.job_id not in self._collected:
                     publish(JobPreviewed(job_id=slot.job_id, picture_index=slot.picture_index, jpeg=event.jpeg))
             case SlotSaved():
                 self._slots_saved.add(event.slot)
@@ -243,48 +286,84 @@ class AttemptRun:
             case RunEnded():
                 pass
 
-    def note_started(self) -> None:
+    def _note_started(self) -> None:
         """The first sign that the server works on it."""
         if self.is_started:
             return
-        self.is_started = True
         self.started_monotonic = self._tools.clock.monotonic()
         for job in self.attempt.jobs:
             self._tools.events.publish(
                 JobStarted(job_id=job.id, server=self._server.name, shared_by=len(self.attempt.jobs), is_loading=self.is_loading)
             )
+        self._tools.changed()
+
+    def _let_go_of_gpu(self) -> None:
+        """The pictures still travel, but the next batch need not wait for that."""
+        self.is_occupying = False
+        self._tools.changed()
 
     def _settle_early(self, slot_index: int, settling: asyncio.TaskGroup) -> None:
         """A job whose pictures are all saved need not wait for the others in its attempt."""
         job_id = self.attempt.slots[slot_index].job_id
         slots = {slot.index for slot in self.attempt.slots if slot.job_id == job_id}
-        if len(self.attempt.jobs) > 1 and slots <= self._slots_saved and job_id not in self._settled:
-            self._settled.add(job_id)
+        if len(self.attempt.jobs) > 1 and slots <= self._slots_saved and job_id not in self._collected:
+            self._collected.add(job_id)
             settling.create_task(self._collect_early(job_id))
 
     async def _collect_early(self, job_id: JobId) -> None:
-        jobs = [job for job in await self._in_flight() if job.id == job_id]
-        if await self._collect(jobs):
-            self._settled.discard(job_id)  # not complete after all: judged when the attempt ends
+        """What does not come now is judged when the attempt ends."""
+        self._tools.events.publish(JobFinishing(job_id=job_id))
+        try:
+            left = await self._collect([job for job in await self._in_flight() if job.id == job_id])
+        except FulletError as error:
+            if error.code is ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            self._log.info("early_picture_not_fetched", error=error.code.value)
+            self._collected.discard(job_id)
+        else:
+            self._collected -= {job.id for job in left}
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
     async def _finish(self, report: RunReport) -> RunOutcome:
-        """Settle everyone who is still in the attempt."""
-        self.report = report
-        if self.is_taken_back:
+        """Fetch what is there, then judge what is missing."""
+        if self.is_taken_back and report.phase in (RunPhase.INTERRUPTED, RunPhase.UNKNOWN):
+            await self._carry_out(verdicts_for_taken_back(await self.owed()))
             return await self._close(None, RunOutcome.REFUSED)
-        left = await self._in_flight()
-        if report.phase is not RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
-            left = await self._collect(left, report)
-        if report.phase is RunPhase.SUCCEEDED:
-            await self._carry_out([verdict_for_incomplete(self.attempt, job) for job in left])
-        elif left:
-            elsewhere = {job.id for job in left if self._tools.runs_elsewhere(job)}
-            await self._carry_out(
-                verdicts_for_failure(self.attempt, left, report, timeout_s=self._tools.timeout_s, runs_elsewhere=elsewhere)
-            )
+        self.report = report
+        if report.phase is RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
+            return await self._judge(await self._in_flight(), report)
+        self._let_go_of_gpu()
+        wanted = await self._in_flight()
+        for job in wanted:
+            self._tools.events.publish(JobFinishing(job_id=job.id))
+        return await self._judge(await self._collect(wanted, report), report)
+
+    async def _judge(self, left: Sequence[Job], report: RunReport) -> RunOutcome:
+        """Settle those of `left` that wait for this attempt; it is over then."""
+        owed = [job for job in left if job.attempt_id == self.attempt.id]
+        await self._carry_out(self._verdicts(owed, report))
         return await self._close(report, _outcome(report))
+
+    def _verdicts(self, owed: Sequence[Job], report: RunReport) -> Sequence[Verdict]:
+        if report.phase is RunPhase.SUCCEEDED:
+            return [verdict_for_incomplete(self.attempt, job) for job in owed]
+        if report.phase is RunPhase.UNKNOWN:
+            return verdicts_for_lost(self.attempt, owed, is_suspect=self._is_suspect or self.is_started)
+        elsewhere = {job.id for job in owed if self._tools.runs_elsewhere(job)}
+        return verdicts_for_failure(self.attempt, owed, report, timeout_s=self._tools.timeout_s, runs_elsewhere=elsewhere)
+
+    async def _carry_out(self, verdicts: Sequence[Verdict]) -> None:
+        await self._tools.settlement.carry_out(self.attempt.id, verdicts)
+        self.refused_here |= {one.job_id for one in verdicts if isinstance(one, Again) and one.elsewhere}
+
+    async def _tidy_up(self, report: RunReport) -> RunOutcome:
+        """Nobody waits for it here any more. What it drew may still serve a job that went to another attempt."""
+        if report.phase in _UNDER_WAY:
+            await self._server.cancel(self.attempt.id)
+        else:
+            await self._collect(await self._in_flight(), report if report.phase is RunPhase.SUCCEEDED else None)
+        return await self._close(None, RunOutcome.REFUSED)
 
     async def _close(self, report: RunReport | None, outcome: RunOutcome) -> RunOutcome:
         await self._tools.jobs.end_attempt(self.attempt.id, report)
@@ -296,55 +375,29 @@ class AttemptRun:
         return outcome
 
     async def _in_flight(self) -> Sequence[Job]:
-        """The jobs that this attempt still owes a result: not cancelled, not requeued, not settled."""
+        """The jobs of this attempt that still lack a result, here or in another attempt: the first result wins."""
         attempt = await self._tools.jobs.attempt(self.attempt.id)
         return [] if attempt is None else [job for job in attempt.jobs if job.state in IN_FLIGHT_STATES]
 
     async def _collect(self, jobs: Sequence[Job], report: RunReport | None = None) -> list[Job]:
-        """Fetch and store what is there; returns those of `jobs` that are still without a complete result."""
-        left: list[Job] = []
-        for job in jobs:
-            self._tools.events.publish(JobFinishing(job_id=job.id))
-            slots = [slot.index for slot in self.attempt.slots if slot.job_id == job.id]
-            pictures = await self._server.fetch(self.attempt, slots)
-            if set(pictures) != set(slots):
-                left.append(job)
-                continue
-            timing = report or await self._server.report(self.attempt.id)
-            done = await self._tools.jobs.settle_generated(self.attempt.id, job.id, [pictures[index] for index in slots], timing)
-            if done:
-                self._settled.add(job.id)
-                self._tools.events.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
-        return left
+        """Fetch and store what is there, all at once; returns those of `jobs` that are still without a complete result."""
+        outcomes = await asyncio.gather(*(self._collect_one(job, report) for job in jobs), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [job for job, is_complete in zip(jobs, outcomes, strict=True) if not is_complete]
 
-    async def _carry_out(self, verdicts: Sequence[Verdict]) -> None:
-        for verdict in verdicts:
-            match verdict:
-                case Fail():
-                    if await self._tools.jobs.settle_failed(
-                        verdict.job_id, verdict.code, verdict.params, attempt_id=self.attempt.id
-                    ):
-                        self._log.warning("job_failed", job_id=str(verdict.job_id), error=verdict.code.value)
-                        self._tools.events.publish(JobSettled(job_id=verdict.job_id, state=JobState.FAILED))
-                case Again():
-                    await self.send_back(verdict)
-        self._tools.events.publish(QueueChanged())
-
-    async def send_back(self, verdict: Again) -> None:
-        """Return one job to its place in the queue."""
-        moved = await self._tools.jobs.requeue(
-            self.attempt.id,
-            [verdict.job_id],
-            verdict.reason,
-            counts=verdict.counts,
-            server_died=verdict.server_died,
-            alone=verdict.alone,
-        )
-        if verdict.elsewhere:
-            self.refused_here.add(verdict.job_id)
-        if moved:
-            self._log.info("job_requeued", job_id=str(verdict.job_id), reason=verdict.reason.value)
-            self._tools.events.publish(JobRequeued(job_id=verdict.job_id, reason=verdict.reason.value))
+    async def _collect_one(self, job: Job, report: RunReport | None) -> bool:
+        slots = [slot.index for slot in self.attempt.slots if slot.job_id == job.id]
+        pictures = await self._server.fetch(self.attempt, slots)
+        if set(pictures) != set(slots):
+            return False
+        timing = report or await self._server.report(self.attempt.id)
+        if await self._tools.jobs.settle_generated(self.attempt.id, job.id, [pictures[index] for index in slots], timing):
+            self.has_results = True
+            self._collected.add(job.id)
+            self._tools.events.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
+        return True
 
 
 def _outcome(report: RunReport) -> RunOutcome:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from modules.domain.jobs import BootId, Job, ServerName, WorkClass
 from modules.domain.ports import Clock, ControlStore, Events, JobStore
 from modules.domain.queue import WaitingJob
+from modules.queue_manager.health import RetryBudget
+from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.rates import Calibration, LearnedRates
 from modules.queue_manager.scheduler import Policy, ServerView
+from modules.queue_manager.settlement import Settlement
 
 #: Keys of the switches in the ControlStore; every process of the house reads them.
 PAUSED_KEY = "queue.paused"
 DRAINED_PREFIX = "server.drained."
+#: Kinds of work remembered when nothing of them waits; sizes and steps make new ones all the time.
+MAX_CLASSES = 500
 
 
 class Colleague(Protocol):
@@ -75,22 +80,36 @@ class Crew:
     timeout_s: float
     #: No other process can be alive on this database, so leases of earlier boots are dead.
     is_alone: bool
+    intervals: Intervals = field(default_factory=Intervals)
     rng: random.Random = field(default_factory=random.Random)
     colleagues: dict[ServerName, Colleague] = field(default_factory=dict)
-    #: Every class of work met so far, by exact key.
+    #: What wakes each worker of this process.
+    wakers: list[Callable[[], None]] = field(default_factory=list)
+    #: The classes of work met lately, by exact key.
     classes: dict[str, WorkClass] = field(default_factory=dict)
     calibration: Calibration = field(default_factory=Calibration)
     switches: Switches = field(init=False)
     rates: LearnedRates = field(init=False)
+    retries: RetryBudget = field(init=False)
+    settlement: Settlement = field(init=False)
 
     def __post_init__(self) -> None:
         self.switches = Switches(self.control)
         self.rates = LearnedRates(can_run=self._can_run, cap=self._cap)
+        self.retries = RetryBudget(self.clock.monotonic())
+        self.settlement = Settlement(self.jobs, self.events, self.retries)
+
+    def wake_workers(self) -> None:
+        """The queue, a switch or a server changed: let every worker look again."""
+        for wake in self.wakers:
+            wake()
 
     async def waiting_classes(self) -> Mapping[str, WorkClass]:
         """The distinct kinds of work that wait; remembered for the rates."""
         waiting = await self.jobs.waiting_classes()
         self.classes.update(waiting)
+        if len(self.classes) > MAX_CLASSES + len(waiting):
+            self.classes = dict(waiting)
         return waiting
 
     def others(self, server: ServerName) -> list[ServerView]:

@@ -17,14 +17,13 @@ from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
 from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
-from modules.queue_manager.forecast import Forecast, forecast
 from modules.queue_manager.neighbours import Neighbours
+from modules.queue_manager.places import Places
+from modules.queue_manager.verdicts import verdicts_for_lost
 from modules.queue_manager.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-#: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
-FORECAST_LIFE_S = 1.0
 #: A process that let its lease run out for this long does not come back in time for its jobs.
 ORPHANED_AFTER = timedelta(seconds=10)
 ORPHANS_EVERY_S = 5.0
@@ -48,7 +47,7 @@ class Engine:
         self._limits = limits
         self.workers = {server.name: Worker(server, crew) for server in servers}
         self.neighbours = Neighbours(crew, self.workers.values())
-        self._places = _Places(crew, self.neighbours)
+        self._places = Places(crew, self.neighbours)
         self._is_stopping = False
         self._stopped = asyncio.Event()
 
@@ -75,6 +74,7 @@ class Engine:
             job = await self._crew.jobs.job(job_id)
             raise FulletError(ErrorCode.JOB_OVER if job else ErrorCode.JOB_UNKNOWN)
         job, before = found
+        self._crew.retries.is_over(job_id)
         log.info("job_cancelled", job_id=str(job_id), was=before.value)
         self._crew.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
         self.changed()
@@ -107,8 +107,7 @@ class Engine:
         """The queue or a switch changed: let everyone look again."""
         self._places.expire()
         self._crew.events.publish(QueueChanged())
-        for worker in self.workers.values():
-            worker.wake()
+        self._crew.wake_workers()
 
     async def run(self) -> None:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
@@ -141,19 +140,21 @@ class Engine:
             await asyncio.sleep(ORPHANS_EVERY_S)
             try:
                 attempts = await self._crew.jobs.abandoned_attempts(self._crew.clock.now() - ORPHANED_AFTER)
-                moved = [job_id for attempt in attempts for job_id in await self._adopt(attempt)]
+                moved = sum([await self._adopt(attempt) for attempt in attempts])
             except FulletError as error:
                 log.warning("orphans_not_looked_for", error=error.code.value)
                 continue
             if moved:
-                log.warning("orphans_requeued", jobs=len(moved))
+                log.warning("orphans_requeued", jobs=moved)
                 self.changed()
 
-    async def _adopt(self, attempt: Attempt) -> Sequence[JobId]:
+    async def _adopt(self, attempt: Attempt) -> int:
         able = [
-            job.id for job in attempt.jobs if job.state in IN_FLIGHT_STATES and self._crew.runs_elsewhere(attempt.server, job)
+            job
+            for job in attempt.jobs
+            if job.state in IN_FLIGHT_STATES and job.attempt_id == attempt.id and self._crew.runs_elsewhere(attempt.server, job)
         ]
-        return await self._crew.jobs.requeue(attempt.id, able, ErrorCode.SERVER_UNREACHABLE) if able else ()
+        return await self._crew.settlement.carry_out(attempt.id, verdicts_for_lost(attempt, able, is_suspect=False))
 
     async def stop(self) -> None:
         """Accept and pick nothing more; `run` returns once the workers have let go. What runs on a GPU goes on there."""
@@ -162,77 +163,3 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             for worker in self.workers.values():
                 group.create_task(worker.stop())
-
-
-class _Places:
-    """Forecasts for everyone, made once for many askers and off the loop."""
-
-    def __init__(self, crew: Crew, neighbours: Neighbours) -> None:
-        self._crew = crew
-        self._neighbours = neighbours
-        self._lock = asyncio.Lock()
-        self._made: Mapping[JobId, Place] = {}
-        self._made_at = -FORECAST_LIFE_S
-        self._is_expired = True
-        #: What was first told: job -> (when, predicted seconds until it ends, uncalibrated).
-        self._told: dict[JobId, tuple[float, float]] = {}
-
-    def settled(self, job_id: JobId, *, is_drawn: bool) -> None:
-        """A job is over; only one that was drawn says something about the forecasts."""
-        told = self._told.pop(job_id, None)
-        if told is not None and is_drawn:
-            self._crew.calibration.add(told[1], self._crew.clock.monotonic() - told[0])
-
-    def expire(self) -> None:
-        """The queue changed."""
-        self._is_expired = True
-
-    async def of(self, job: Job) -> Place:
-        """The place of one job, made after it was stored."""
-        async with self._lock:
-            if job.id not in self._made:
-                await self._make()
-        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)
-
-    async def all(self) -> Mapping[JobId, Place]:
-        """Everyone's place, at most FORECAST_LIFE_S old."""
-        async with self._lock:
-            is_old = self._crew.clock.monotonic() - self._made_at >= FORECAST_LIFE_S
-            if self._is_expired or is_old:
-                await self._make()
-        return self._made
-
-    async def _make(self) -> None:
-        self._is_expired = False
-        snapshot = await self._crew.jobs.snapshot()
-        await self._crew.waiting_classes()
-        await self._crew.switches.refresh()
-        if not self._crew.is_alone:
-            await self._neighbours.learn()
-        views = [one.view() for one in self._crew.colleagues.values() if one.is_up]
-        found: Mapping[JobId, Forecast] = {}
-        if views and not self._crew.switches.is_paused:
-            found = await asyncio.to_thread(forecast, snapshot, views, self._crew.rates, self._crew.policy)
-        now = self._crew.clock.monotonic()
-        for job_id, one in found.items():
-            self._told.setdefault(job_id, (now, one.ends_in_s))
-        behind = max((one.position for one in found.values()), default=0)
-        self._made = {
-            job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
-            for index, job in enumerate(snapshot.jobs)
-        }
-        self._made_at = self._crew.clock.monotonic()
-
-    def _place(self, one: Forecast) -> Place:
-        now, calibration = self._crew.clock.now(), self._crew.calibration
-        likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
-        return Place(
-            position=one.position,
-            starts_at=now + timedelta(seconds=one.starts_in_s * likely),
-            ends_at=now + timedelta(seconds=one.ends_in_s * likely),
-            ends_by=now + timedelta(seconds=one.ends_in_s * max(likely, safe)),
-        )
-
-    def _unknown(self, position: int) -> Place:
-        """No server can run it now: its place in line is all there is to say."""
-        return Place(position=position, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)

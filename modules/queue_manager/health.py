@@ -1,11 +1,17 @@
-"""Whether a server may be used: a breaker per server, and the batch sizes its memory taught us. Pure; the worker acts."""
+"""What keeps the fleet healthy: a breaker per server, the batch sizes its memory taught us, and a budget for retries.
+
+Pure: the moments come from the caller, and the worker acts.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from modules.domain.jobs import JobId
 
 #: Infrastructure failures within this many seconds that open the breaker. Source: docs/durability.md, "Faults".
 FAILURE_WINDOW_S = 30.0
@@ -15,6 +21,11 @@ FIRST_PROBE_S = 2.0
 LONGEST_PROBE_S = 120.0
 #: Clean batches after which one more picture may share an attempt again.
 CLEAN_BATCHES_TO_GROW = 50
+#: Retries earned by every first dispatch, so that a sick fleet is not buried under repeated work.
+RETRY_SHARE = 0.2
+#: Retries that a quiet fleet may make at once, and how often it earns another when nothing else is dispatched.
+RETRY_RESERVE = 10.0
+RETRY_TRICKLE_S = 15.0
 
 
 class BreakerState(StrEnum):
@@ -46,13 +57,14 @@ class Breaker:
 
     def probe_in_s(self, rng: random.Random) -> float:
         """Seconds to wait before the next probe: full jitter between half and all of 2, 4, 8 ... 120 s."""
-        longest = min(LONGEST_PROBE_S, FIRST_PROBE_S * 2.0**self._probes)
+        longest = min(LONGEST_PROBE_S, FIRST_PROBE_S * 2.0 ** min(self._probes, 10))
         self._probes += 1
         return longest * rng.uniform(0.5, 1.0)
 
     def probed(self) -> None:
-        """A probe went well: let one canary through."""
-        self.state = BreakerState.HALF_OPEN
+        """A probe went well: let one canary through, unless the server is proven anyway."""
+        if self.state is BreakerState.OPEN:
+            self.state = BreakerState.HALF_OPEN
 
     def succeeded(self) -> None:
         """A real job went well."""
@@ -95,3 +107,63 @@ class LearnedCaps:
     def known(self) -> dict[str, int]:
         """For the operator."""
         return {key: cap.rows for key, cap in self._caps.items()}
+
+
+class RetryBudget:
+    """At most a fifth of what is dispatched are retries; those over the budget wait in the queue, at their place.
+
+    A bucket of tokens: first dispatches and the passing of time fill it, every retry takes one. Each process keeps its own; what
+    holds for each of them holds for the fleet.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._tokens = RETRY_RESERVE
+        self._filled_at = now
+        self._owed: dict[JobId, None] = {}
+
+    def is_owed(self, job_id: JobId) -> None:
+        """This job went back to the queue because an attempt came to nothing: its next dispatch is a retry."""
+        self._owed[job_id] = None
+
+    def is_over(self, job_id: JobId) -> None:
+        """The job needs no more dispatches."""
+        self._owed.pop(job_id, None)
+
+    def held_back(self, now: float) -> Collection[JobId]:
+        """The jobs that must wait for the budget; empty while it has room."""
+        self._fill((now - self._filled_at) / RETRY_TRICKLE_S)
+        self._filled_at = now
+        return self._owed.keys() if self._tokens < 1.0 else ()
+
+    def dispatched(self, job_ids: Collection[JobId]) -> None:
+        """These went to a server. A batch may take the budget below zero; it then waits the longer."""
+        for job_id in job_ids:
+            if job_id in self._owed:
+                del self._owed[job_id]
+                self._tokens -= 1.0
+            else:
+                self._fill(RETRY_SHARE)
+
+    def _fill(self, tokens: float) -> None:
+        self._tokens = min(RETRY_RESERVE, self._tokens + tokens)
+
+
+class Tally:
+    """How many pictures came in the last minute."""
+
+    def __init__(self) -> None:
+        self._moments: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, pictures: int) -> None:
+        """So many just came."""
+        self._moments.append((now, pictures))
+        self._forget(now)
+
+    def last_minute(self, now: float) -> int:
+        """Their number."""
+        self._forget(now)
+        return sum(pictures for _, pictures in self._moments)
+
+    def _forget(self, now: float) -> None:
+        while self._moments and now - self._moments[0][0] > 60.0:
+            self._moments.popleft()

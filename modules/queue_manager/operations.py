@@ -60,9 +60,11 @@ class Operations:
         await self._done(actor, "server_drained", server)
 
     async def enable(self, server: ServerName, actor: UserId) -> None:
-        """Let it work again."""
+        """Let it work again; one that is away is asked at once."""
         self._known(server)
         await self._crew.control.set(DRAINED_PREFIX + server, None)
+        if server in self._engine.workers:
+            self._engine.workers[server].probe_now()
         await self._done(actor, "server_enabled", server)
 
     async def cancel_for(self, job_id: JobId, actor: UserId) -> Job:
@@ -96,9 +98,10 @@ class Operations:
         return facts
 
     async def refresh_own(self) -> Sequence[ServerFacts]:
-        """Ask the servers of this process."""
+        """Ask the servers of this process; those that are away need not wait for their next probe."""
         facts = []
         for worker in self._engine.workers.values():
+            worker.probe_now()
             try:
                 facts.append(await worker.server.refresh())
             except FulletError:

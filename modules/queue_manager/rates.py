@@ -18,6 +18,8 @@ _ALPHA = 0.3
 FIRST_SWITCH_S = 10.0
 #: Ratios of actual to predicted kept for the calibration; docs/scheduling.md, "Position and ETA".
 CALIBRATION_WINDOW = 300
+#: Batches remembered per server; every size and number of steps is a kind of its own.
+MAX_KINDS = 500
 #: With fewer ratios than this the prediction is used as it is.
 _CALIBRATION_MIN = 20
 
@@ -129,5 +131,7 @@ class LearnedRates:
 def _note(averages: dict[_Key, _Average], key: _Key, measured: float) -> None:
     if key in averages:
         averages[key].add(measured)
-    else:
-        averages[key] = _Average(measured)
+        return
+    if len(averages) >= MAX_KINDS:
+        del averages[next(iter(averages))]
+    averages[key] = _Average(measured)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
-from modules.domain.jobs import Job, JobId, JobRequest, JobState, Origin, ServerName, WorkClass
+from modules.domain.jobs import AttemptId, Job, JobId, JobRequest, JobState, Origin, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, InteractionId, MessageId, UserId
 from modules.domain.recipes import Lora, Recipe
 from modules.domain.records import MessageKind, OutboxItem
@@ -103,6 +103,7 @@ def job_of(row: AnyRow) -> Job:
         worked_s=row.worked_s,
         shared_by=row.shared_by,
         server=None if row.server is None else ServerName(row.server),
+        attempt_id=None if row.attempt_id is None else AttemptId(row.attempt_id),
         error_code=row.error_code,
         error_params=row.error_params,
         card_message_id=_message_id(row.card_message_id),

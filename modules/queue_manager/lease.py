@@ -1,0 +1,54 @@
+"""The lease on a server: which start of which process may drive it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import ServerName
+from modules.queue_manager.crew import Crew
+
+
+class LeaseLostError(Exception):
+    """Another process drives this server now, or we can no longer be sure that none does."""
+
+
+class Lease:
+    """Taken, kept and given up by one worker."""
+
+    def __init__(self, server: ServerName, crew: Crew) -> None:
+        self._server = server
+        self._crew = crew
+        self._life_s = crew.intervals.lease_life_s
+        self._renewal_s = crew.intervals.lease_renewal_s
+
+    async def take(self) -> bool:
+        """Own the server or renew it. False while another start owns it, or while the database does not answer."""
+        try:
+            return await self._crew.jobs.take_lease(self._server, self._crew.boot_id, timedelta(seconds=self._life_s))
+        except FulletError as error:
+            if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            return False
+
+    async def take_first(self) -> bool:
+        """At the start: where no other process can be alive, what an earlier start left behind does not count."""
+        if not self._crew.is_alone:
+            return await self.take()
+        life = timedelta(seconds=self._life_s)
+        return await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=True)
+
+    async def keep(self) -> None:
+        """Renew for ever. Raises LeaseLostError while there is still time to stop before anybody else may begin."""
+        held_until = self._crew.clock.monotonic() + self._life_s
+        while True:
+            await asyncio.sleep(self._renewal_s)
+            if await self.take():
+                held_until = self._crew.clock.monotonic() + self._life_s
+            elif self._crew.clock.monotonic() >= held_until - self._renewal_s:
+                raise LeaseLostError
+
+    async def release(self) -> None:
+        """Give it up, if it is ours."""
+        await self._crew.jobs.release_lease(self._server, self._crew.boot_id)

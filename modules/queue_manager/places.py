@@ -1,0 +1,90 @@
+"""Everyone's place: forecasts made once for many askers, off the loop, and compared with what then happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from modules.domain.jobs import Job, JobId
+from modules.domain.queue import Place
+from modules.queue_manager.crew import Crew
+from modules.queue_manager.forecast import Forecast, forecast
+from modules.queue_manager.neighbours import Neighbours
+
+#: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
+FORECAST_LIFE_S = 1.0
+
+
+class Places:
+    """Forecasts for everyone, made once for many askers and off the loop."""
+
+    def __init__(self, crew: Crew, neighbours: Neighbours) -> None:
+        self._crew = crew
+        self._neighbours = neighbours
+        self._lock = asyncio.Lock()
+        self._made: Mapping[JobId, Place] = {}
+        self._made_at = -FORECAST_LIFE_S
+        self._is_expired = True
+        #: What was first told: job -> (when, predicted seconds until it ends, uncalibrated).
+        self._told: dict[JobId, tuple[float, float]] = {}
+
+    def settled(self, job_id: JobId, *, is_drawn: bool) -> None:
+        """A job is over; only one that was drawn says something about the forecasts."""
+        told = self._told.pop(job_id, None)
+        if told is not None and is_drawn:
+            self._crew.calibration.add(told[1], self._crew.clock.monotonic() - told[0])
+
+    def expire(self) -> None:
+        """The queue changed."""
+        self._is_expired = True
+
+    async def of(self, job: Job) -> Place:
+        """The place of one job, made after it was stored."""
+        async with self._lock:
+            if job.id not in self._made:
+                await self._make()
+        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)
+
+    async def all(self) -> Mapping[JobId, Place]:
+        """Everyone's place, at most FORECAST_LIFE_S old."""
+        async with self._lock:
+            is_old = self._crew.clock.monotonic() - self._made_at >= FORECAST_LIFE_S
+            if self._is_expired or is_old:
+                await self._make()
+        return self._made
+
+    async def _make(self) -> None:
+        self._is_expired = False
+        snapshot = await self._crew.jobs.snapshot()
+        await self._crew.waiting_classes()
+        await self._crew.switches.refresh()
+        if not self._crew.is_alone:
+            await self._neighbours.learn()
+        views = [one.view() for one in self._crew.colleagues.values() if one.is_up]
+        found: Mapping[JobId, Forecast] = {}
+        if views and not self._crew.switches.is_paused:
+            found = await asyncio.to_thread(forecast, snapshot, views, self._crew.rates, self._crew.policy)
+        now = self._crew.clock.monotonic()
+        for job_id, one in found.items():
+            self._told.setdefault(job_id, (now, one.ends_in_s))
+        behind = max((one.position for one in found.values()), default=0)
+        self._made = {
+            job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
+            for index, job in enumerate(snapshot.jobs)
+        }
+        self._made_at = self._crew.clock.monotonic()
+
+    def _place(self, one: Forecast) -> Place:
+        now, calibration = self._crew.clock.now(), self._crew.calibration
+        likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
+        return Place(
+            position=one.position,
+            starts_at=now + timedelta(seconds=one.starts_in_s * likely),
+            ends_at=now + timedelta(seconds=one.ends_in_s * likely),
+            ends_by=now + timedelta(seconds=one.ends_in_s * max(likely, safe)),
+        )
+
+    def _unknown(self, position: int) -> Place:
+        """No server can run it now: its place in line is all there is to say."""
+        return Place(position=position, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)

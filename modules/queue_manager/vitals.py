@@ -1,0 +1,119 @@
+"""Whether one server can be used: its breaker, what it last failed of, and the prompts that still hold it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.events import QueueChanged, ServerBack, ServerLost
+from modules.domain.jobs import AttemptId
+from modules.domain.ports import ImageServer
+from modules.domain.servers import RunPhase
+from modules.queue_manager.attempt_run import AttemptRun, RunOutcome
+from modules.queue_manager.crew import Crew
+from modules.queue_manager.health import Breaker, BreakerState
+
+log = structlog.get_logger(__name__)
+
+
+class Vitals:
+    """Of one server. Says it once when the server fails and once when it is back."""
+
+    def __init__(self, server: ImageServer, crew: Crew) -> None:
+        self._server = server
+        self._crew = crew
+        self._breaker = Breaker()
+        self._log = log.bind(server=server.name)
+        self.state = "starting"
+        self.since: datetime = crew.clock.now()
+        self.last_error: str | None = None
+        #: Prompts that did not stop: the server is of no use until they have left it.
+        self._stuck: set[AttemptId] = set()
+        #: Attempts that were never begun when their server went away: their jobs had no part in it.
+        self._bystanders: set[AttemptId] = set()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether work may go there: freely, or one canary at a time."""
+        return self._breaker.state is not BreakerState.OPEN
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it did real work since it last failed, so that it may have a second batch."""
+        return self._breaker.state is BreakerState.CLOSED
+
+    def was_bystander(self, attempt_id: AttemptId) -> bool:
+        """Whether this attempt only waited when the server went away."""
+        return attempt_id in self._bystanders
+
+    def pause_s(self) -> float:
+        """Seconds until the next probe; longer each time."""
+        return self._breaker.probe_in_s(self._crew.rng)
+
+    async def probe(self) -> None:
+        """Ask the server whether it can work. Notes the answer; never raises for a server that cannot."""
+        try:
+            facts = await self._server.refresh()
+            await self._check_stuck()
+        except FulletError as error:
+            self._lose(error.code)
+        else:
+            self._find_well(facts.version)
+
+    def note(self, run: AttemptRun, outcome: RunOutcome) -> None:
+        """What the end of a run says about the server."""
+        match outcome:
+            case RunOutcome.CLEAN:
+                self._breaker.succeeded()
+                self._bystanders.clear()
+            case RunOutcome.LOST:
+                if not run.is_started:
+                    self._bystanders.add(run.attempt.id)
+                self._lose(ErrorCode.SERVER_UNREACHABLE)
+            case RunOutcome.STUCK:
+                self._stuck.add(run.attempt.id)
+                self._lose(ErrorCode.GPU_BROKEN)
+            case RunOutcome.RESTARTED:
+                if self._breaker.failed(self._crew.clock.monotonic()):
+                    self._lose(ErrorCode.SERVER_BROKEN)
+            case RunOutcome.REFUSED | RunOutcome.OUT_OF_MEMORY:
+                pass
+
+    def _lose(self, code: ErrorCode) -> None:
+        self._breaker.failed(self._crew.clock.monotonic(), at_once=True)
+        self.last_error = code.value
+        if self.state == "away":
+            return
+        self._become("away")
+        self._log.warning("server_lost", error=code.value)
+        self._crew.events.publish(ServerLost(server=self._server.name, reason=code.value))
+        self._crew.events.publish(QueueChanged())
+
+    def _find_well(self, version: str) -> None:
+        self._breaker.probed()
+        was_away = self.state == "away"
+        if self.state == "healthy":
+            return
+        self._become("healthy")
+        self.last_error = None
+        self._log.info("server_ready", version=version)
+        if was_away:
+            self._crew.events.publish(ServerBack(server=self._server.name))
+        self._crew.events.publish(QueueChanged())
+
+    def _become(self, state: str) -> None:
+        self.state, self.since = state, self._crew.clock.now()
+
+    async def _check_stuck(self) -> None:
+        """Raises GPU_BROKEN while a prompt that did not stop is still there. One that only waits is left: once it runs, the
+        server works again, and then it is stopped."""
+        for attempt_id in tuple(self._stuck):
+            report = await self._server.report(attempt_id)
+            if report.phase is RunPhase.RUNNING:
+                await self._server.cancel(attempt_id)
+            if report.phase in (RunPhase.RUNNING, RunPhase.PENDING):
+                raise FulletError(ErrorCode.GPU_BROKEN)
+            self._stuck.discard(attempt_id)
+            await self._server.forget(attempt_id)
