@@ -18,6 +18,7 @@ from modules.discord.checks import check_guild
 from modules.discord.cogs import COGS
 from modules.discord.controls import Controls
 from modules.discord.failures import Failures, Refusal
+from modules.discord.form import GenerationForm
 from modules.discord.house import DiscordOptions, House
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.posting import Post
@@ -26,6 +27,7 @@ from modules.discord.session_rooms import SessionRooms
 from modules.discord.translator import CatalogueTranslator
 from modules.discord.views.buttons import PressButton
 from modules.discord.views.forms import Submission
+from modules.discord.views.selects import FieldSelect
 from modules.discord.voices import Voices
 from modules.domain.errors import FulletError
 from modules.utils.i18n import Phrasebook
@@ -86,7 +88,8 @@ class FulletBot(commands.Bot):
         self.asking = Asking(house, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
         self.own = OwnPictures(house, self.post, self.voices)
-        self.controls = Controls(house, self.asking, self.own, self.voices)
+        self.form = GenerationForm(house, self.asking, self.voices, self.failures)
+        self.controls = Controls(house, self.asking, self.own, self.form, self.voices)
         self._is_up = asyncio.Event()
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()
@@ -124,7 +127,7 @@ class FulletBot(commands.Bot):
         await self.tree.set_translator(CatalogueTranslator(self.phrases))
         for cog in COGS:
             await self.add_cog(cog(self))
-        self.add_dynamic_items(PressButton)
+        self.add_dynamic_items(PressButton, FieldSelect)
         try:
             await self.sync_commands(only_if_changed=True)
         except (FulletError, *DISCORD_TROUBLE):

@@ -12,6 +12,7 @@ from modules.discord import wishes
 from modules.discord.asking import Asking
 from modules.discord.checks import check_owner
 from modules.discord.failures import show_privately
+from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
@@ -32,7 +33,7 @@ from modules.domain.recipes import MAX_PICTURES_PER_JOB
 #: The same button by the same person within this time is one press: fingers and slow clients repeat.
 DOUBLE_PRESS_S = 1.5
 _REMEMBERED_PRESSES = 512
-MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE})
+MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE, Act.FORM_GENERATE})
 
 Interaction = discord.Interaction[discord.Client]
 Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
@@ -41,10 +42,11 @@ Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
 class Controls:
     """Acts on presses and submissions. Raises FulletError; `Failures` words it."""
 
-    def __init__(self, house: House, asking: Asking, own: OwnPictures, voices: Voices) -> None:
+    def __init__(self, house: House, asking: Asking, own: OwnPictures, form: GenerationForm, voices: Voices) -> None:
         self._house = house
         self._asking = asking
         self._own = own
+        self._form = form
         self._voices = voices
         self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
         self._deeds: dict[Act, Deed] = {
@@ -74,6 +76,8 @@ class Controls:
                 await self._own.show_queue(interaction)
             case Act.HISTORY:
                 await self._own.show_history(interaction, press.argument)
+            case Act.FORM_WORDS | Act.FORM_STRENGTHS | Act.FORM_GENERATE | Act.FORM_DEFAULT:
+                await self._form.press(interaction, press.act)
             case Act.ERASE_ME:
                 await self._own.erase(interaction)
             case act:
@@ -82,6 +86,9 @@ class Controls:
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """One modal sent."""
+        if submission.form in {FormName.WORDS, FormName.STRENGTHS}:
+            await self._form.submit(interaction, submission)
+            return
         await interaction.response.defer(ephemeral=True, thinking=True)
         stored = await self._house.jobs.job(submission.job_id) if submission.job_id else None
         job = check_owner(stored, interaction)

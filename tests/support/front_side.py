@@ -287,6 +287,7 @@ class FrontDoor:
         self.database = database
         self.workshop = workshop
         self.clock = clock
+        self.listings = Listings()  #: what the servers have; empty: no server was ever reached
 
     @property
     def guild_id(self) -> GuildId:
@@ -313,7 +314,7 @@ class FrontDoor:
         house = House(
             studio=studio,
             admin=studio,
-            catalogue=TemplateCatalogue(library=the_library(), listings=Listings()),
+            catalogue=TemplateCatalogue(library=the_library(), listings=self.listings),
             intake=UploadIntake(self.workshop, self.database.blobs),
             jobs=self.database.jobs,
             blobs=self.database.blobs,

@@ -35,6 +35,7 @@ FAMILIES = (
     "button.",
     "unit.",
     "doctor.",
+    "gen.",
 )
 
 

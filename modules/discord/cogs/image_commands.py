@@ -1,4 +1,4 @@
-"""`/imagine` and `/edit`."""
+"""`/imagine`, `/edit` and `/gen`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,11 @@ class ImageCommands(commands.Cog):
         model = next((spec.name for spec in self.bot.house.catalogue.models(WorkflowKind.EDIT)), None)
         wish = Wish(kind=WorkflowKind.EDIT, model=model, prompt=prompt, source=source, seed=chosen_seed)
         await self._ask(interaction, wish, Origin.EDIT)
+
+    @app_commands.command(name="gen", description=_("command.gen.description"))
+    async def gen(self, interaction: discord.Interaction) -> None:
+        """The form with every setting."""
+        await self.bot.form.open(interaction)
 
     @imagine.autocomplete("prompt")
     @edit.autocomplete("prompt")

@@ -36,6 +36,10 @@ class Act(StrEnum):
     DELETE_NOW = "delete_now"
     MY_QUEUE = "queue"
     ERASE_ME = "erase_me"
+    FORM_WORDS = "gen_words"
+    FORM_STRENGTHS = "gen_loras"
+    FORM_GENERATE = "gen_go"
+    FORM_DEFAULT = "gen_default"
     HISTORY = "history"  #: argument: the `seq` to go on from, base 36
 
 
@@ -104,9 +108,12 @@ def button(
     *,
     emoji: str | None = None,
     style: discord.ButtonStyle = discord.ButtonStyle.secondary,
+    is_disabled: bool = False,
 ) -> ui.Item[ui.LayoutView]:
     """A button for this act on this job."""
-    item: ui.Button[ui.LayoutView] = ui.Button(label=label, custom_id=custom_id(act, job_id, argument), emoji=emoji, style=style)
+    item: ui.Button[ui.LayoutView] = ui.Button(
+        label=label, custom_id=custom_id(act, job_id, argument), emoji=emoji, style=style, disabled=is_disabled
+    )
     # discord.py types a dynamic item as one of either kind of view; ours only ever stand in layouts.
     return cast("ui.Item[ui.LayoutView]", PressButton(item, Press(act=act, job_id=job_id, argument=argument)))
 

@@ -28,6 +28,8 @@ class FormName(StrEnum):
 
     EDIT = "edit"
     REMIX = "remix"
+    WORDS = "gen_words"
+    STRENGTHS = "gen_loras"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,25 @@ def remix_form(job: Job, spec: ModelSpec, texts: Texts) -> Form:
         )
     else:
         form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), str(recipe.count), limit=1)
+    return form
+
+
+def words_form(typed: Mapping[str, str], texts: Texts) -> Form:
+    """`/gen`: prompt and numbers, prefilled with what was typed last, right or wrong."""
+    form = Form(FormName.WORDS, texts("gen.words"))
+    form.paragraph("prompt", texts("form.prompt"), typed["prompt"], required=True)
+    form.paragraph("negative_prompt", texts("form.negative_prompt"), typed["negative_prompt"])
+    form.line("steps", texts("form.steps", low=1, high=150), typed["steps"])
+    form.line("cfg", texts("form.cfg", low=1, high=30), typed["cfg"])
+    form.line("seed", texts("form.seed"), typed["seed"])
+    return form
+
+
+def strengths_form(names: Sequence[str], strengths: Sequence[str], texts: Texts) -> Form:
+    """`/gen`: how strongly each LoRA is applied."""
+    form = Form(FormName.STRENGTHS, texts("gen.strengths"))
+    for index, (name, strength) in enumerate(zip(names, strengths, strict=True)):
+        form.line(f"strength_{index}", name.rsplit("/", 1)[-1], strength, limit=8)
     return form
 
 

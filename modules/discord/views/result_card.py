@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import discord
 from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
@@ -35,15 +34,14 @@ def result_controls(job: Job, pictures: int, texts: Texts) -> list[ui.ActionRow[
     """The rows of buttons; with several pictures each has its own for upscaling and varying."""
     many = pictures > 1
 
-    def act(which: Act, emoji: str, *, danger: bool = False) -> ui.Item[ui.LayoutView]:
-        style = discord.ButtonStyle.danger if danger else discord.ButtonStyle.secondary
-        return button(which, texts(f"button.{which.value}"), job.id, "" if many else "0", emoji=emoji, style=style)
+    def act(which: Act, emoji: str) -> ui.Item[ui.LayoutView]:
+        return button(which, texts(f"button.{which.value}"), job.id, "" if many else "0", emoji=emoji)
 
     first = [act(Act.AGAIN, "🔁"), act(Act.EDIT, "✏️")]
     if not many:
         first[1:1] = [act(Act.VARY, "🎲")]
         first.append(act(Act.UPSCALE, "⬆️"))
-    rows = [row(*first), row(act(Act.REMIX, "🎛️"), act(Act.RECIPE, "📋"), act(Act.DELETE, "🗑️", danger=True))]
+    rows = [row(*first), row(act(Act.REMIX, "🎛️"), act(Act.RECIPE, "📋"), act(Act.DELETE, "🗑️"))]
     if many:
         rows += [
             row(*(button(which, str(index + 1), job.id, str(index), emoji=emoji) for index in range(pictures)))

@@ -1,0 +1,178 @@
+"""Drafts of the `/gen` form: one a person, kept in the database. Neither a bad value nor a restart loses what was typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from modules.discord.numbers import decimal_number, seed_number, whole_number
+from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import Job
+from modules.domain.people import UserId
+from modules.domain.ports import Catalogue, ControlStore
+from modules.domain.recipes import MAX_PICTURES_PER_JOB, Lora, ModelName, Seed
+
+#: As long as the interaction that opened the form could be answered; then a fresh form is kinder than an old one.
+LIFE = timedelta(minutes=15)
+MAX_LORAS = 4
+#: What the modal's fields promise (cards.md); a model may allow less, which the catalogue says.
+STEPS_RANGE = (1, 150)
+CFG_RANGE = (1.0, 30.0)
+STRENGTH_RANGE = (-4.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a person chose and typed so far. Numbers are kept as typed, right or wrong."""
+
+    model: str = ""
+    size: str = ""
+    sampler: str = ""
+    scheduler: str = ""
+    checkpoint: str = ""
+    loras: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()  #: as typed, one for each LoRA
+    prompt: str = ""
+    negative_prompt: str = ""
+    steps: str = ""
+    cfg: str = ""
+    seed: str = ""
+    count: str = ""
+
+    def strength_of(self, index: int) -> str:
+        """As typed; 1 where nothing was."""
+        return self.strengths[index] if index < len(self.strengths) and self.strengths[index] else "1"
+
+    def with_loras(self, chosen: Sequence[str]) -> Draft:
+        """Other LoRAs; those that stay keep their strength. More than MAX_LORAS are cut, the last chosen first."""
+        old = {name: self.strength_of(index) for index, name in enumerate(self.loras)}
+        kept = tuple(chosen)[:MAX_LORAS]
+        return replace(self, loras=kept, strengths=tuple(old.get(name, "1") for name in kept))
+
+
+def form_models(catalogue: Catalogue) -> list[ModelSpec]:
+    """What the form offers: its own templates first, then those of `/imagine`, each only while some server can run it."""
+    specs = [spec for spec in catalogue.models() if kind_for(spec) is not None]
+    runnable = [spec for spec in specs if (kind := kind_for(spec)) and catalogue.is_available(spec.name, kind)]
+    return sorted(runnable or specs, key=lambda spec: kind_for(spec) is not WorkflowKind.FORM)
+
+
+def kind_for(spec: ModelSpec) -> WorkflowKind | None:
+    """How the form draws with this model."""
+    return next((kind for kind in (WorkflowKind.FORM, WorkflowKind.IMAGINE) if kind in spec.workflows), None)
+
+
+def wish_of(draft: Draft, spec: ModelSpec) -> Wish:
+    """The draft as a wish. Raises VALUE_NOT_A_NUMBER and VALUE_OUT_OF_RANGE with the field's name."""
+    kind = kind_for(spec)
+    if kind is None:
+        raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model=spec.label, alternative="")
+    return Wish(
+        kind=kind,
+        model=spec.name,
+        prompt=draft.prompt,
+        negative_prompt=draft.negative_prompt,
+        size=draft.size or None,
+        seed=seed_number(draft.seed),
+        steps=whole_number(draft.steps, "steps", *STEPS_RANGE),
+        cfg=decimal_number(draft.cfg, "cfg", *CFG_RANGE),
+        sampler=draft.sampler or None,
+        scheduler=draft.scheduler or None,
+        checkpoint=draft.checkpoint or None,
+        loras=tuple(
+            Lora(name=name, strength=decimal_number(draft.strength_of(index), "strength", *STRENGTH_RANGE) or 0.0)
+            for index, name in enumerate(draft.loras)
+        ),
+        count=whole_number(draft.count, "count", 1, MAX_PICTURES_PER_JOB) or 1,
+    )
+
+
+def fault_of(draft: Draft, spec: ModelSpec, catalogue: Catalogue) -> FulletError | None:
+    """What keeps the draft from being drawn right now: the first field that is wrong, by the same rules as every wish."""
+    try:
+        catalogue.resolve(wish_of(draft, spec))
+    except FulletError as error:
+        return error
+    return None
+
+
+def takes_loras(spec: ModelSpec, catalogue: Catalogue) -> bool:
+    """Whether this model's template has a place for them."""
+    kind, names = kind_for(spec), catalogue.choices().loras
+    if kind is None or not names:
+        return False
+    trial = Wish(kind=kind, model=spec.name, prompt="a trial", seed=Seed(0), loras=(Lora(name=names[0]),))
+    try:
+        catalogue.resolve(trial)
+    except FulletError as error:
+        return error.params.get("field") != "loras"
+    return True
+
+
+def draft_of(job: Job) -> Draft:
+    """A finished job's recipe, to go on from."""
+    recipe = job.recipe
+    return Draft(
+        model=recipe.model,
+        size=str(recipe.size) if recipe.size else "",
+        sampler=recipe.sampler or "",
+        scheduler=recipe.scheduler or "",
+        checkpoint=recipe.checkpoint or "",
+        loras=tuple(lora.name for lora in recipe.loras),
+        strengths=tuple(f"{lora.strength:g}" for lora in recipe.loras),
+        prompt=recipe.prompt,
+        negative_prompt=recipe.negative_prompt,
+        steps=str(recipe.steps),
+        cfg=f"{recipe.cfg:g}",
+        seed=str(recipe.seed),
+        count=str(recipe.count),
+    )
+
+
+class Drafts:
+    """Everybody's drafts, apart from each other."""
+
+    def __init__(self, control: ControlStore) -> None:
+        self._control = control
+
+    async def load(self, user_id: UserId, now: datetime) -> Draft | None:
+        """The person's draft; None when there is none, it is too old, or another version wrote it."""
+        stored = await self._control.get(_key(user_id))
+        if stored is None:
+            return None
+        try:
+            kept = json.loads(stored)
+            if now - datetime.fromisoformat(kept["saved_at"]) > LIFE:
+                return None
+            return _draft_from(kept)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    async def save(self, user_id: UserId, draft: Draft, now: datetime) -> None:
+        """Keep it from now on for LIFE."""
+        await self._control.set(_key(user_id), json.dumps(asdict(draft) | {"saved_at": now.isoformat()}))
+
+    async def drop(self, user_id: UserId) -> None:
+        """It became a job."""
+        await self._control.set(_key(user_id), None)
+
+
+def _draft_from(kept: Mapping[str, Any]) -> Draft:
+    """What `asdict` made. Raises KeyError and TypeError for what another version wrote."""
+    known: dict[str, Any] = {field.name: kept[field.name] for field in fields(Draft)}
+    return Draft(**known | {name: tuple(known[name]) for name in ("loras", "strengths")})
+
+
+def _key(user_id: UserId) -> str:
+    return f"discord.draft.{user_id}"
+
+
+def first_draft(models: Sequence[ModelSpec], preferred: ModelName | None, size: str | None, count: int | None) -> Draft:
+    """An empty form with the person's own defaults."""
+    names = [spec.name for spec in models]
+    model = preferred if preferred in names else (names[0] if names else "")
+    return Draft(model=model or "", size=size or "", count=str(count or ""))

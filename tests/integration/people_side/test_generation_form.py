@@ -1,0 +1,143 @@
+"""`/gen`: lists straight from the servers, and nothing typed is ever lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules.discord.views.selects import PAGE
+from modules.domain.jobs import Origin
+from tests.support.front_side import SERVER, Front, FrontDoor
+from tests.support.graphs import a_listing
+from tests.support.person import People, Person, Seen
+
+LORAS = [f"style-{number:02}.safetensors" for number in range(30)]
+
+
+async def opened(door: FrontDoor, person: Person) -> Seen:
+    door.listings.update(SERVER, a_listing({"LoraLoader.lora_name": LORAS}))
+    answer = await person.slash("gen")
+    assert answer.message is not None
+    assert answer.message.is_ephemeral
+    return answer.message
+
+
+async def shows(person: Person, form: Seen, *words: str) -> Seen:
+    return await person.wait_for_message(lambda m: m.id == form.id and all(word in m.text for word in words))
+
+
+async def written(person: Person, form: Seen, **typed: Any) -> None:
+    pressed = await person.press(form, "Prompt & numbers")
+    assert pressed.modal is not None
+    await person.submit(pressed.modal, **typed)
+
+
+async def test_the_form_says_why_it_cannot_run_yet_and_then_makes_the_job(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    assert "There is no prompt yet" in form.text
+    assert form.button("Generate").disabled
+    assert [select.placeholder for select in form.selects] == [
+        "Model",
+        "Size",
+        "Checkpoint",
+        "Sampler",
+        "Scheduler",
+        "LoRAs (up to 4)",
+    ]
+    await written(bruno, form, prompt="a fox", steps="30", cfg="6.5", seed="77")
+    form = await shows(bruno, form, "a fox", "30 steps", "CFG 6.5", "seed 77")
+    await bruno.select(form, "Sampler", "dpmpp_2m")
+    await bruno.select(form, "LoRAs", [LORAS[1], LORAS[2]])
+    form = await shows(bruno, form, "style-01", "style-02")
+    strengths = await bruno.press(form, "LoRA strengths")
+    assert strengths.modal is not None
+    await bruno.submit(strengths.modal, strength_0="0.5")
+    form = await shows(bruno, form, "× 0.5", "× 1")
+    await bruno.press(form, "Generate")
+    await shows(bruno, form, "on its way")
+    job = await front.studio.only_job()
+    assert job.origin is Origin.FORM
+    assert (job.recipe.steps, job.recipe.cfg, job.recipe.seed, job.recipe.sampler) == (30, 6.5, 77, "dpmpp_2m")
+    assert [(lora.name, lora.strength) for lora in job.recipe.loras] == [(LORAS[1], 0.5), (LORAS[2], 1.0)]
+
+
+async def test_a_wrong_number_is_named_and_everything_typed_comes_back(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    for steps, sentence in (
+        ("1e9", "The steps must be a plain number"),
+        ("151", "The steps can be 1 to 150"),
+        ("NaN", "plain number"),
+    ):
+        await written(bruno, form, prompt="a fox", negative_prompt="rain", steps=steps)
+        form = await shows(bruno, form, sentence, "a fox", "without: rain", f"{steps} steps")
+        assert form.button("Generate").disabled
+    again = await bruno.press(form, "Prompt & numbers")
+    assert again.modal is not None
+    assert again.modal.typed["steps"] == "NaN"
+    assert again.modal.typed["prompt"] == "a fox"
+    await bruno.submit(again.modal, steps="１２")
+    form = await shows(bruno, form, "12 steps")
+    assert not form.button("Generate").disabled
+
+
+async def test_a_list_of_thirty_is_paged_and_choices_on_other_pages_stay(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    assert len(form.select("LoRAs").options) == PAGE + 1
+    await bruno.select(form, "LoRAs", [LORAS[0]])
+    form = await shows(bruno, form, "style-00")
+    await bruno.select(form, "LoRAs", ["page:1"])
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and any(LORAS[29] in dict(s.options) for s in m.selects))
+    await bruno.select(form, "LoRAs", [LORAS[29]])
+    await shows(bruno, form, "style-00", "style-29")
+
+
+async def test_drafts_of_two_people_are_apart_and_outlive_a_restart(door: FrontDoor, people: People) -> None:
+    bruno, chloe = await people.be("bruno"), await people.be("chloe")
+    async with door.open():
+        form = await opened(door, bruno)
+        await written(bruno, form, prompt="a secret fox")
+        form = await shows(bruno, form, "a secret fox")
+        other = await opened(door, chloe)
+        assert "secret" not in other.text
+    async with door.open() as second:
+        await bruno.press(form, "Generate")
+        await shows(bruno, form, "on its way")
+        assert (await second.studio.only_job()).recipe.prompt == "a secret fox"
+
+
+async def test_a_lora_that_vanished_while_the_form_was_open_is_said_and_not_drawn(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    await bruno.select(form, "LoRAs", [LORAS[3]])
+    form = await shows(bruno, form, "style-03")
+    door.listings.update(SERVER, a_listing({"LoraLoader.lora_name": LORAS[10:]}))
+    await bruno.press(form, "Generate")
+    form = await shows(bruno, form, "“style-03.safetensors” is not a LoRA we have right now")
+    assert form.button("Generate").disabled
+    assert not await front.database.jobs.jobs()
+
+
+async def test_saving_as_default_is_what_the_next_form_starts_with(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await bruno.select(form, "Model", "SDXL")
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and m.select("Model").chosen == ("sdxl",))
+    await bruno.press(form, "Save as my default")
+    await bruno.wait_for_message(lambda m: "are your defaults now" in m.text)
+    settings = await bruno.slash("settings")
+    assert "SDXL" in settings.text
+
+
+async def test_without_any_model_on_a_server_the_form_still_offers_what_there_is(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    answer = await bruno.slash("gen")
+    assert answer.message is not None
+    assert [select.placeholder for select in answer.message.selects][:2] == ["Model", "Size"]
