@@ -141,9 +141,10 @@ class Line:
         if key is None:
             return None
         sample = self._classes[key].sample
+        self._raise_floor()  # before and after: the last one to leave an empty queue sets the level for whoever comes next
         taken, skipped = self._fill(key, edge, rates.cap(server.name, key))
         charges = {user: waiter.account.vt for user, waiter in taken.charged.items()}
-        self._floor = max(self._floor, self._least_waiting())
+        self._raise_floor()
         return Pick(
             job_ids=tuple(job.id for job in taken.jobs),
             exact_key=key,
@@ -247,10 +248,10 @@ class Line:
             one = self._classes[job.exact_key] = _Class(sample=job, heap=[])
         one.count(job, +1)
 
-    def _least_waiting(self) -> float:
-        """The least `vt` of those who still wait; the old floor when nobody does."""
+    def _raise_floor(self) -> None:
+        """To the least `vt` of those who wait; it never falls."""
         tops = [top[0] for one in self._classes.values() if (top := self._top(one)) is not None]
-        return min(tops, default=self._floor)
+        self._floor = max(self._floor, min(tops, default=self._floor))
 
 
 class _Taken:

@@ -58,6 +58,7 @@ def naive_pick(  # noqa: C901 (one page, in the order of the specification)
     lead = next(iter(warm), None) or next((job for job in inside if not sooner_elsewhere(job)), None)
     if lead is None:
         return None
+    floor = min(vt[job.user_id] for job in waiting)
     cap, taken, skipped = rates.cap(server.name, lead.exact_key), list[WaitingJob](), list[WaitingJob]()
     while not taken or (sum(job.rows for job in taken) < cap and _shares(taken[-1])):
         room = cap - sum(job.rows for job in taken)
@@ -74,7 +75,7 @@ def naive_pick(  # noqa: C901 (one page, in the order of the specification)
         waiting = [replace(one, skips=one.skips + 1) if one in passed else one for one in waiting if one.id != job.id]
         vt[job.user_id] += job.cost_s / snapshot.accounts[job.user_id].weight
         taken.append(job)
-    floor = min((vt[job.user_id] for job in waiting), default=snapshot.floor)
+    floor = max(floor, min((vt[job.user_id] for job in waiting), default=floor))
     return Pick(
         job_ids=tuple(job.id for job in taken),
         exact_key=lead.exact_key,

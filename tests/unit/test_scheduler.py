@@ -84,6 +84,18 @@ def test_weight_is_share_not_rank() -> None:
     assert [job.user_id for job in first].count(UserId(1)) == pytest.approx(20, abs=1)
 
 
+def test_whoever_comes_to_an_empty_queue_does_not_start_far_below_the_one_who_just_left() -> None:
+    queue = ModelQueue()
+    for _ in range(10):
+        queue.accept(1)
+    served_one_by_one(queue)
+    assert queue.accounts[UserId(1)].vt - queue.floor <= 1.0  # the cost of one job
+    queue.accept(2)
+    queue.accept(1)
+    levels = [account.vt for account in queue.accounts.values()]
+    assert max(levels) - min(levels) <= 1.0
+
+
 def test_a_job_larger_than_any_batch_goes_alone() -> None:
     queue = ModelQueue()
     large = queue.accept(1, rows=4)
