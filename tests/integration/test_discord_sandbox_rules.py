@@ -296,3 +296,25 @@ async def test_faults_strike_as_often_as_they_were_told_and_lost_answers_did_hap
     assert seen == ["after two 429s", "sent, but the answer was lost", "fine again"]
     statuses = [r["status"] for r in await face.look("requests") if r["route"] == "/channels/{channel_id}/messages"]
     assert statuses == [429, 429, 200, 503, 429, 0, 0, 200]
+
+
+async def test_a_hidden_category_is_listed_for_whoever_sees_a_channel_inside_it(bot: RealBot, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    seen = discord.PermissionOverwrite(view_channel=True)
+    hidden: dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite] = {
+        bot.home.default_role: discord.PermissionOverwrite(view_channel=False),
+        bot.home.me: seen,
+    }
+    category = await bot.home.create_category("sessions", overwrites=hidden)
+    for_ana = {**hidden, discord.Object(int(ana.id), type=discord.Member): seen}
+    inside = await category.create_text_channel("of-ana", overwrites=for_ana)
+    await ana.wait_for("CHANNEL_CREATE", lambda d: d["id"] == str(inside.id))
+    told = [event.d["id"] for event in ana.events if event.t == "CHANNEL_CREATE"]
+    assert told == [str(category.id), str(inside.id)]
+    assert [channel.name for channel in await ana.channels()][-2:] == ["sessions", "of-ana"]
+    assert not {"sessions", "of-ana"} & {channel.name for channel in await bruno.channels()}
+
+    await inside.delete()
+    await ana.wait_for("CHANNEL_DELETE", lambda d: d["id"] == str(category.id))
+    assert "sessions" not in [channel.name for channel in await ana.channels()]
+    assert [event for event in bruno.events if event.t.startswith("CHANNEL_")] == []

@@ -9,7 +9,7 @@ from modules.sandbox.discord_server.gateway import Line
 from modules.sandbox.discord_server.permissions import IN_DM, NOTHING, Permission, permissions_in
 from modules.sandbox.discord_server.shapes import channel_json
 from modules.sandbox.discord_server.wire import Json, encode
-from modules.sandbox.discord_server.world import Channel, Message, MessageFlag, World
+from modules.sandbox.discord_server.world import Channel, ChannelKind, Guild, Message, MessageFlag, World
 
 
 def permissions_of(world: World, user_id: int, channel: Channel) -> Permission:
@@ -19,6 +19,23 @@ def permissions_of(world: World, user_id: int, channel: Channel) -> Permission:
         return IN_DM if user_id in channel.recipient_ids or user_id == world.bot.id else NOTHING
     member = guild.members.get(user_id)
     return NOTHING if member is None else permissions_in(guild, member, channel, world.clock.now())
+
+
+def is_listed(world: World, user_id: int, channel: Channel) -> bool:
+    """Whether a guild channel stands in somebody's list. A category also does for the sake of a channel inside it."""
+    if Permission.VIEW_CHANNEL in permissions_of(world, user_id, channel):
+        return True
+    guild = world.guild_of(channel)
+    if guild is None or channel.kind is not ChannelKind.CATEGORY:
+        return False
+    inside = (other for other in guild.channels.values() if other.parent_id == channel.id)
+    return any(Permission.VIEW_CHANNEL in permissions_of(world, user_id, other) for other in inside)
+
+
+def listed_for(world: World, user_id: int, guild: Guild) -> set[int]:
+    """The ids of the channels in somebody's list of a guild."""
+    seen = [c for c in guild.channels.values() if Permission.VIEW_CHANNEL in permissions_of(world, user_id, c)]
+    return {channel.id for channel in seen} | {channel.parent_id for channel in seen if channel.parent_id is not None}
 
 
 def may_see(world: World, user_id: int, message: Message) -> bool:
@@ -73,13 +90,8 @@ class People:
             listener.line.hang_up(1001)
 
     def visible_to(self, user_id: int) -> set[int]:
-        """The guild channels a person may view."""
-        return {
-            channel.id
-            for guild in self._world.guilds.values()
-            for channel in guild.channels.values()
-            if Permission.VIEW_CHANNEL in permissions_of(self._world, user_id, channel)
-        }
+        """The guild channels in a person's list."""
+        return set[int]().union(*(listed_for(self._world, user_id, guild) for guild in self._world.guilds.values()))
 
     def tell(self, user_id: int, event: str, data: object) -> None:
         """Send an event to every socket of one person."""
@@ -111,8 +123,13 @@ class People:
         exists = channel.guild_id is not None and channel.id in self._world.guilds[channel.guild_id].channels
         shape = channel_json(self._world, channel)
         for listener in list(self._listeners):
-            is_seen = exists and Permission.VIEW_CHANNEL in permissions_of(self._world, listener.user_id, channel)
+            was_seen = channel.id in listener.visible
+            is_seen = exists and is_listed(self._world, listener.user_id, channel)
+            if is_seen:
+                self._open_category(listener, channel)
             self._show(listener, channel.id, shape if is_seen else None)
+            if was_seen and not is_seen:
+                self._close_category(listener, channel)
 
     def refresh_all_channels(self) -> None:
         """The same for every channel, after rights or memberships changed; channels that stay in sight are not repeated."""
@@ -122,6 +139,18 @@ class People:
                 self._show(listener, channel_id, None)
             for channel_id in sorted(now - listener.visible):
                 self._show(listener, channel_id, channel_json(self._world, self._world.channel(channel_id)))
+
+    def _open_category(self, listener: Listener, channel: Channel) -> None:
+        """The category of a channel that is in sight, if it is not there yet."""
+        if channel.parent_id is not None and channel.parent_id not in listener.visible:
+            self._show(listener, channel.parent_id, channel_json(self._world, self._world.channel(channel.parent_id)))
+
+    def _close_category(self, listener: Listener, channel: Channel) -> None:
+        """The category of a channel that went out of sight, unless something else keeps it there."""
+        guild = self._world.guild_of(channel)
+        category = guild.channels.get(channel.parent_id) if guild is not None and channel.parent_id is not None else None
+        if category is not None and not is_listed(self._world, listener.user_id, category):
+            self._show(listener, category.id, None)
 
     def _show(self, listener: Listener, channel_id: int, shape: Json | None) -> None:
         was_seen = channel_id in listener.visible

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from modules.sandbox.discord_server.commands import CommandKind
 from modules.sandbox.discord_server.context import Context
-from modules.sandbox.discord_server.people import may_see, permissions_of
+from modules.sandbox.discord_server.people import listed_for, may_see, permissions_of
 from modules.sandbox.discord_server.permissions import Permission, base_permissions
 from modules.sandbox.discord_server.person.visit import Visit, answer
 from modules.sandbox.discord_server.shapes import (
@@ -54,7 +54,8 @@ async def state(visit: Visit) -> web.StreamResponse:
 
 
 def _guild_shape(world: World, guild: Guild, viewer: User) -> Json:
-    channels = [c for c in guild.channels.values() if Permission.VIEW_CHANNEL in permissions_of(world, viewer.id, c)]
+    listed = listed_for(world, viewer.id, guild)
+    channels = [channel for channel in guild.channels.values() if channel.id in listed]
     return {
         "id": str(guild.id),
         "name": guild.name,
@@ -77,10 +78,7 @@ def in_list_order(channels: list[Channel]) -> list[Channel]:
         found = [c for c in channels if c.parent_id == parent_id and c.kind is not ChannelKind.CATEGORY]
         return sorted(found, key=lambda c: (c.kind is ChannelKind.VOICE, c.position, c.id))
 
-    visible = {c.id for c in channels}
     ordered = within(None)
-    # The category of a visible channel may itself be hidden; its channels are listed all the same.
-    ordered += [c for c in channels if c.parent_id is not None and c.parent_id not in visible]
     for category in sorted((c for c in channels if c.kind is ChannelKind.CATEGORY), key=lambda c: (c.position, c.id)):
         ordered += [category, *within(category.id)]
     return ordered
