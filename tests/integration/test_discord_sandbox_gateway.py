@@ -1,6 +1,7 @@
 """The stand-in's gateway: sessions that drop, resume, are refused; intents; the check against Discord's description."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import discord
 import pytest
 
 from modules.sandbox.discord_server import DiscordSandbox
+from modules.sandbox.discord_server.gateway import ACKNOWLEDGE_AFTER_S, Op
 from modules.sandbox.discord_server.spec import Spec
 from modules.sandbox.discord_server.world import ApplicationFlag
 from tests.support.discord_side import RealBot, real_bot
@@ -38,6 +40,15 @@ async def _content(bot: RealBot, text: str) -> discord.Message:
     found = await bot.hear("message", lambda m: m.content == text)  # type: ignore[attr-defined]
     assert isinstance(found, discord.Message)
     return found
+
+
+async def test_a_heartbeat_is_not_answered_before_discord_py_has_noted_that_it_sent_it(sandbox: DiscordSandbox) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(sandbox.gateway_url) as socket:
+        assert (await socket.receive_json())["op"] == Op.HELLO
+        sent = time.monotonic()
+        await socket.send_json({"op": Op.HEARTBEAT, "d": None})
+        assert (await socket.receive_json())["op"] == Op.HEARTBEAT_ACK
+        assert time.monotonic() - sent >= 0.9 * ACKNOWLEDGE_AFTER_S
 
 
 @pytest.mark.parametrize("action", ["drop", "reconnect"])

@@ -21,6 +21,9 @@ from modules.sandbox.discord_server.world import Guild, Member, World
 
 #: Discord's usual answer; a client that stays silent for longer than one and a half of these is cut off.
 HEARTBEAT_INTERVAL_MS = 41_250
+#: discord.py notes when it sent a heartbeat only after the loop has sent it, from another thread: an answer as quick as loopback
+#: comes before the note, and it warns that the connection is a whole interval behind. Across a network nothing is that quick.
+ACKNOWLEDGE_AFTER_S = 0.05
 #: How long a broken session may be resumed. Discord names no number; it keeps sessions "a few minutes".
 RESUMABLE_FOR_S = 180.0
 #: Events kept for a replay, and frames that may wait on one connection.
@@ -360,7 +363,8 @@ class _Conversation:
         session = self._gateway.session_on(self._line)
         match op:
             case Op.HEARTBEAT:
-                self._line.send(encode({"op": Op.HEARTBEAT_ACK, "d": None}))
+                acknowledgement = encode({"op": Op.HEARTBEAT_ACK, "d": None})
+                asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER_S, self._line.send, acknowledgement)
             case Op.IDENTIFY if session is None:
                 if (refusal := self._gateway.identify(self._line, data or {})) is not None:
                     self._line.hang_up(refusal)
