@@ -194,6 +194,19 @@ async def test_a_cancelled_transaction_ends_before_its_caller_does(database: Dat
     assert (await database.jobs.snapshot()).floor == 20.0
 
 
+async def test_cancelled_readers_cost_no_connection(database: Database) -> None:
+    """Run with warnings as errors: a driver stopped in the middle of an answer complains about futures nobody fetched."""
+    await accepted(database, *(a_request() for _ in range(5)))
+    for turns in range(30):
+        looking = [asyncio.ensure_future(database.jobs.jobs()) for _ in range(6)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in looking:
+            task.cancel()
+        await asyncio.wait(looking)
+    assert [len(jobs) for jobs in await asyncio.gather(*(database.jobs.jobs() for _ in range(6)))] == [5] * 6
+
+
 # --- wake-ups -----------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +309,8 @@ async def test_connections_that_were_cut_are_replaced_without_anybody_noticing(
         await asyncio.gather(*(accepted(database) for _ in range(5)))
         others = "datname = current_database() AND pid <> pg_backend_pid()"
         cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
+        await asyncio.to_thread(postgres_server.execute, cut, postgres_url.rsplit("/", 1)[1])
+        assert len(await database.jobs.jobs()) == 5
         await asyncio.to_thread(postgres_server.execute, cut, postgres_url.rsplit("/", 1)[1])
         assert len(await accepted(database)) == 1
         assert len(await database.jobs.jobs()) == 6

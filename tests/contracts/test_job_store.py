@@ -639,6 +639,25 @@ async def test_unfinished_attempts_are_found_by_server_and_by_earlier_starts(dat
     assert await database.jobs.attempt(AttemptId(uuid4())) is None
 
 
+async def test_attempts_of_servers_nobody_drives_any_more_are_found(database: Database, clock: SteeredClock) -> None:
+    life, driven, left = timedelta(seconds=30), ServerName("driven"), ServerName("left")
+    await accepted(database, *(a_request() for _ in range(3)))
+    for server in (driven, left):
+        await database.jobs.take_lease(server, THE_BOOT, life)
+        await claimed(database, oldest(1), server=server)
+    done = await claimed(database, oldest(1), server=left)
+    await database.jobs.cancel(done.jobs[0].id)
+    clock.advance(20)
+    await database.jobs.take_lease(driven, THE_BOOT, life)
+    clock.advance(20)
+
+    abandoned = await database.jobs.abandoned_attempts(clock.now())
+
+    assert [attempt.server for attempt in abandoned] == [left]
+    assert [job.state for attempt in abandoned for job in attempt.jobs] == [JobState.SUBMITTING]
+    assert await database.jobs.abandoned_attempts(clock.now() - timedelta(seconds=15)) == []
+
+
 async def test_the_order_of_a_batch_survives_everything_that_happens_to_its_jobs(database: Database) -> None:
     jobs = await accepted(database, *(a_request(recipe=a_recipe(count=count)) for count in (2, 1, 3)))
     attempt = await submitted(database, exactly(*(job.id for job in reversed(jobs))))

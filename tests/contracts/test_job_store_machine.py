@@ -34,6 +34,7 @@ PEOPLE = 4
 KEYS = ("a", "b")
 Owed = dict[tuple[JobId, MessageKind], bool]
 Asked = tuple[int, str, float, float, int]
+SOME_KEYS = st.sampled_from([{"a"}, {"b"}, {"a", "b"}])
 #: Who asks for what: person, exact key, cost, weight, pictures.
 ASKED = st.tuples(
     st.integers(0, PEOPLE - 1),
@@ -118,14 +119,14 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.runner.run(awaited())
 
-    @initialize(asked=st.lists(ASKED, min_size=4, max_size=8), claims=st.integers(0, 3))
-    def begin(self, asked: list[Asked], claims: int) -> None:
+    @initialize(asked=st.lists(ASKED, min_size=4, max_size=8), claims=st.lists(SOME_KEYS, max_size=4))
+    def begin(self, asked: list[Asked], claims: list[set[str]]) -> None:
         """A new database with some history: some wait, some run, nobody's account is as it was at the start."""
         self.database, self.stack = self.run(type(self).open_store())
         for asking in asked:
             self._accept(*asking)
-        for _ in range(claims):
-            self._claim(set(KEYS), [0], PEOPLE)
+        for keys in claims:
+            self._claim(keys, [0], PEOPLE)
 
     def teardown(self) -> None:
         """What must hold at any time held to the end; close it."""
@@ -170,11 +171,11 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, keys: set[str], choice: list[int], people: int) -> None:
         self._claim(keys, choice, people)
 
-    @rule(choice=st.integers(0, 9), asking=ASKED)
-    def serve_one_and_let_another_in(self, choice: int, asking: Asked) -> None:
+    @rule(keys=SOME_KEYS, choice=st.integers(0, 9), asking=ASKED)
+    def serve_one_and_let_another_in(self, keys: set[str], choice: int, asking: Asked) -> None:
         """The usual course of things, which single steps at random seldom take."""
         before = len(self.attempts)
-        self._claim(set(KEYS), [choice], PEOPLE)
+        self._claim(keys, [choice], PEOPLE)
         if len(self.attempts) > before:
             self.submit(before)
             self.draw(before, 0)
@@ -403,7 +404,7 @@ def test_sqlite_does_what_the_model_says(migrated_file: Path) -> None:
 
         run_state_machine_as_test(
             _machine(fresh, lambda: _opened(f"sqlite:///{path}")),
-            settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=QUIET),
+            settings=settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=QUIET),
         )
 
 
@@ -411,5 +412,5 @@ def test_sqlite_does_what_the_model_says(migrated_file: Path) -> None:
 def test_postgresql_does_what_the_model_says(postgres_url: str) -> None:
     run_state_machine_as_test(
         _machine(lambda: _emptied(postgres_url), lambda: _opened(postgres_url)),
-        settings=settings(max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=QUIET),
+        settings=settings(max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=QUIET),
     )

@@ -2,7 +2,8 @@
 
 A transaction is an ordinary function `work(connection, ...)`: it can wait for nothing but the database, it can be run again when
 the connection broke before the commit, and on SQLite it runs whole in one hop to the writer's thread. Once begun it goes to its
-end even if the caller is cancelled; the cancellation passes on afterwards.
+end even if the caller is cancelled; the cancellation passes on afterwards. So do reads: a driver that is stopped in the middle of
+an answer loses its connection.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Engine(ABC):
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function; each of its statements sees what is committed by then."""
         with border():
-            return await self._read(partial(_call, work, args, kwargs))
+            return await finished(self._read(partial(_call, work, args, kwargs)))
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function as one durable transaction; its rows' locks are its own business."""

@@ -55,8 +55,7 @@ class Listener:
         """Ends the connection."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
 
     async def _keep_listening(self) -> None:
         pause_s, is_said = _RETRY_S[0], False
@@ -97,6 +96,8 @@ class Listener:
         raise ConnectionResetError
 
     def _on_notification(self, _connection: object, _pid: int, _channel: str, message: object) -> None:
-        origin, topic, payload = str(message).split(" ", 2)
-        if origin != self.origin:
-            self._hub.publish([Wakeup(topic, payload, is_own=False)])
+        match str(message).split(" ", 2):
+            case [origin, topic, payload] if origin != self.origin:
+                self._hub.publish([Wakeup(topic, payload, is_own=False)])
+            case _:  # our own echo, or a stranger on our channel
+                return

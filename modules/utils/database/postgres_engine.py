@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -73,20 +73,14 @@ class PostgresEngine(Engine):
         await self._engine.dispose()
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await _twice_if_cut(lambda: self._look(work))
+
+    async def _look(self, work: Callable[[Connection], T]) -> T:
         async with self._autocommit.connect() as connection:
             return await connection.run_sync(work)
 
     async def _write(self, work: Callable[[Connection], T], *, is_exclusive: bool) -> T:
-        return await finished(self._write_again_if_safe(work, is_exclusive))
-
-    async def _write_again_if_safe(self, work: Callable[[Connection], T], is_exclusive: bool) -> T:
-        """Whatever broke before the commit left nothing behind, so one more try is safe; a broken commit may have succeeded."""
-        try:
-            return await self._transact(work, is_exclusive)
-        except DBAPIError as error:
-            if not _may_succeed_later(error):
-                raise
-        return await self._transact(work, is_exclusive)
+        return await finished(_twice_if_cut(lambda: self._transact(work, is_exclusive)))
 
     async def _transact(self, work: Callable[[Connection], T], is_exclusive: bool) -> T:
         async with self._engine.connect() as connection, connection.begin() as transaction:
@@ -137,6 +131,16 @@ class PostgresEngine(Engine):
             is_encrypted=facts["is_encrypted"],
             ignored=self._target.ignored,
         )
+
+
+async def _twice_if_cut(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Whatever broke before the commit left nothing behind, so one more try is safe. It often helps: idle connections get cut."""
+    try:
+        return await attempt()
+    except DBAPIError as error:
+        if not _may_succeed_later(error):
+            raise
+    return await attempt()
 
 
 @contextmanager
