@@ -108,7 +108,7 @@ async def test_nothing_that_people_type_becomes_markup_or_script(stage: Stage) -
 
 async def test_a_strict_content_policy_holds(stage: Stage) -> None:
     ana = await stage.client("ana")
-    policy = await ana.page.locator('meta[http-equiv="Content-Security-Policy"]').get_attribute("content") or ""
+    policy = await ana.page.evaluate("fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
     blocked = await ana.page.evaluate(
