@@ -6,6 +6,8 @@ The functions are pure and synchronous; `PictureWorkshop` runs them off the even
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,8 +31,14 @@ MAX_OUTPUT_PIXELS = 64_000_000
 MAX_PREVIEW_SIDE_PX = 512
 MAX_PREVIEW_BYTES = 40_000
 
-#: Name of the one text chunk that we write: the recipe of this picture, as JSON.
+#: Name of the one text chunk that we write into a PNG: the recipe of this picture, as JSON.
 RECIPE_CHUNK = "fullet"
+#: WebP and JPEG have no text chunks: there the recipe is an EXIF user comment, and this `Software` says that it is ours.
+#: Source: EXIF 2.32, tags 0x0131, 0x8769 (the EXIF directory) and 0x9286; a comment begins with its character code.
+_SOFTWARE, _EXIF, _USER_COMMENT = 0x0131, 0x8769, 0x9286
+_OURS = "FuLLet"
+_ASCII = b"ASCII\0\0\0"
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp"})
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -91,22 +99,25 @@ def finish_output(data: bytes, *, recipe: str | None = None) -> Picture:
 
 
 def read_recipe(data: bytes) -> str | None:
-    """The recipe that `finish_output` wrote into a PNG; None for any other file. Whoever sends a file may have forged it."""
+    """The recipe (JSON) that we wrote into a file of ours; None for any other. Whoever sends a file may have forged it."""
     try:
         with _opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
-            found = image.info.get(RECIPE_CHUNK)
+            return _recipe_of(image)
     except FulletError:
         return None
-    return str(found) if found is not None else None
 
 
 def fit_under(picture: Picture, max_bytes: int) -> Picture:
-    """The picture itself when it fits, else the best of WebP, JPEG, and smaller JPEGs that does."""
+    """The picture itself when it fits, else the best of WebP, JPEG, and smaller JPEGs that does. Its recipe goes along.
+
+    Raises PICTURE_TOO_LARGE when not even a tiny one fits.
+    """
     if picture.bytes_count <= max_bytes:
         return picture
     with _opened(picture.data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+        recipe = _recipe_of(image)
         full = image.convert("RGBA") if _is_transparent(image) else _flat_rgb(image)
-    for candidate in _ladder(full):
+    for candidate in _ladder(full, b"" if recipe is None else _exif_with(recipe)):
         if candidate.bytes_count <= max_bytes:
             return candidate
     raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=max(1, max_bytes // (1024 * 1024)))
@@ -208,14 +219,33 @@ def _flat_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, layer).convert("RGB")
 
 
-def _ladder(image: Image.Image) -> Iterator[Picture]:
+def _recipe_of(image: Image.Image) -> str | None:
+    if (chunk := image.info.get(RECIPE_CHUNK)) is not None:
+        return str(chunk)
+    exif = image.getexif()
+    comment = exif.get_ifd(_EXIF).get(_USER_COMMENT)
+    if exif.get(_SOFTWARE) != _OURS or not isinstance(comment, bytes) or not comment.startswith(_ASCII):
+        return None
+    return comment.removeprefix(_ASCII).decode("ascii", "replace")
+
+
+def _exif_with(recipe: str) -> bytes:
+    """EXIF of the recipe and nothing else. Readers of user comments agree on ASCII only; JSON can escape the other letters."""
+    plain = _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], recipe)
+    exif = Image.Exif()
+    exif[_SOFTWARE] = _OURS
+    exif.get_ifd(_EXIF)[_USER_COMMENT] = _ASCII + plain.encode("ascii")
+    return exif.tobytes()
+
+
+def _ladder(image: Image.Image, exif: bytes) -> Iterator[Picture]:
     """Ever smaller files of one picture, best first."""
     for quality in _WEBP_QUALITIES:
-        yield _picture(image, PictureFormat.WEBP, quality=quality, method=2)
+        yield _picture(image, PictureFormat.WEBP, quality=quality, method=2, exif=exif)
     flat = _flat_rgb(image)
     while True:
         for quality in _JPEG_QUALITIES:
-            yield _picture(flat, PictureFormat.JPEG, quality=quality)
+            yield _picture(flat, PictureFormat.JPEG, quality=quality, exif=exif)
         if max(flat.size) <= 64:
             return
         flat = _scaled(flat, _SHRINK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 import zlib
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from modules.utils.images import (
 from modules.utils.intake import UploadIntake
 from tests.support.comfy_recordings import binary
 
-ORIENTATION, MAKE = 0x0112, 0x010F
+ORIENTATION, MAKE, SOFTWARE, EXIF_DIRECTORY, USER_COMMENT = 0x0112, 0x010F, 0x0131, 0x8769, 0x9286
 
 
 def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -277,6 +278,29 @@ def test_a_picture_is_made_to_fit_an_upload_limit(limit: int, form: PictureForma
     assert (fitted.size != picture.size) is is_smaller
     assert Dimensions(*opened(fitted.data).size) == fitted.size
     assert opened(fitted.data).format == form.value.upper()
+
+
+@pytest.mark.parametrize("limit", [300_000, 30_000])
+def test_the_recipe_outlives_the_way_down_to_an_upload_limit_and_is_all_the_file_says(limit: int) -> None:
+    recipe = json.dumps({"prompt": 'un zorro ☃ 🦊 \n \\ "x"', "seed": 2**64 - 1}, ensure_ascii=False)
+    fitted = fit_under(finish_output(encoded(a_photo(600, 400)), recipe=recipe), limit)
+    assert fitted.format is not PictureFormat.PNG
+    found = read_recipe(fitted.data)
+    assert found is not None
+    assert json.loads(found) == json.loads(recipe)
+    exif = opened(fitted.data).getexif()
+    assert set(exif) == {SOFTWARE, EXIF_DIRECTORY}
+    assert set(exif.get_ifd(EXIF_DIRECTORY)) == {USER_COMMENT}
+
+
+def test_what_other_programs_write_into_user_comments_is_no_recipe_of_ours() -> None:
+    foreign = Image.Exif()
+    foreign[SOFTWARE] = "AnotherProgram"
+    foreign.get_ifd(EXIF_DIRECTORY)[USER_COMMENT] = b"ASCII\0\0\0{}"
+    assert read_recipe(encoded(a_photo(), "JPEG", exif=foreign)) is None
+    foreign[SOFTWARE] = "FuLLet"
+    foreign.get_ifd(EXIF_DIRECTORY)[USER_COMMENT] = b"UNICODE\0{}"
+    assert read_recipe(encoded(a_photo(), "WEBP", exif=foreign)) is None
 
 
 def test_a_limit_nothing_fits_is_said() -> None:
