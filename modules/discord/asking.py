@@ -19,6 +19,7 @@ from modules.domain.jobs import JobId, JobRequest, Origin
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
 from modules.domain.sessions import Session
+from modules.utils.images import read_recipe
 
 #: Uploads larger than this are refused before they are read (durability.md, Security).
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
@@ -86,16 +87,39 @@ class Asking:
 
     async def upload(self, attachment: discord.Attachment) -> BlobId:
         """Read, check and keep an attached picture. Its address is not kept. Raises PICTURE_*."""
+        return await self._house.intake.take(await self._read(attachment), filename=attachment.filename)
+
+    async def picture_in(self, interaction: discord.Interaction, message_id: int) -> BlobId:
+        """The first picture of a message of this channel. Raises PICTURE_GONE when we may not read it."""
+        channel = interaction.channel
+        if not isinstance(channel, discord.abc.Messageable):
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        try:
+            message = await channel.fetch_message(message_id)
+        except DISCORD_TROUBLE as error:
+            raise FulletError(ErrorCode.PICTURE_GONE) from error
+        pictures = [attached for attached in message.attachments if (attached.content_type or "").startswith("image/")]
+        if not pictures:
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        return await self.upload(pictures[0])
+
+    async def recipe_in(self, attachment: discord.Attachment) -> str:
+        """The recipe that we wrote into a picture's file. Raises RECIPE_GONE for any other file."""
+        recipe = await asyncio.to_thread(read_recipe, await self._read(attachment))
+        if recipe is None:
+            raise FulletError(ErrorCode.RECIPE_GONE)
+        return recipe
+
+    async def _read(self, attachment: discord.Attachment) -> bytes:
         if attachment.size > MAX_UPLOAD_BYTES:
             raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_BYTES // 1024**2)
         if urlsplit(attachment.url).hostname not in self._options.cdn_hosts:
             raise FulletError(ErrorCode.PICTURE_GONE)
         try:
             async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
-                data = await attachment.read()
+                return await attachment.read()
         except DISCORD_TROUBLE as error:
             raise FulletError(ErrorCode.PICTURE_GONE) from error
-        return await self._house.intake.take(data, filename=attachment.filename)
 
     async def picture_for_edit(self, interaction: discord.Interaction, image: discord.Attachment | None) -> BlobId:
         """The attached picture, else the last one of the person's session. Raises PICTURE_MISSING."""

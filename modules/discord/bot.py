@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import discord
 import structlog
@@ -121,6 +122,11 @@ class FulletBot(commands.Bot):
         if self._handling:
             await asyncio.wait(self._handling, timeout=LAST_ANSWERS_S)
         await super().close()
+
+    def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
+        """discord.py announces "ready" a while after the fact, even if it was closed meanwhile; then nobody listens."""
+        if not self.is_closed():
+            super().dispatch(event_name, *args, **kwargs)
 
     async def setup_hook(self) -> None:
         """Once, after login and before the gateway."""

@@ -21,13 +21,13 @@ from modules.discord.views.buttons import Act, Press, button
 from modules.discord.views.forms import FormName, Submission, edit_form, remix_form
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
-from modules.discord.views.recipe_card import recipe_card, recipe_file
 from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
 from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
+from modules.domain.people import GuildId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
 
 #: The same button by the same person within this time is one press: fingers and slow clients repeat.
@@ -90,6 +90,9 @@ class Controls:
             await self._form.submit(interaction, submission)
             return
         await interaction.response.defer(ephemeral=True, thinking=True)
+        if submission.form in {FormName.EDIT_MESSAGE, FormName.REFERENCE}:
+            await self._edit_message(interaction, submission)
+            return
         stored = await self._house.jobs.job(submission.job_id) if submission.job_id else None
         job = check_owner(stored, interaction)
         match submission.form:
@@ -98,8 +101,25 @@ class Controls:
                 source = await self._picture(job.id, index)
                 wish = wishes.edit(job.recipe, self._able_to(WorkflowKind.EDIT), source, submission.text("prompt"))
                 await self._ask(interaction, job, wish, Origin.EDIT)
-            case FormName.REMIX:
+            case _:
                 await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
+
+    async def _edit_message(self, interaction: Interaction, submission: Submission) -> None:
+        """Edit the picture of a message, or the session's last picture with that one beside it."""
+        picture = await self._asking.picture_in(interaction, int(submission.argument, 36))
+        last = await self._asking.picture_for_edit(interaction, None) if submission.form is FormName.REFERENCE else None
+        models = self._able_to(WorkflowKind.EDIT)
+        wish = Wish(
+            kind=WorkflowKind.EDIT,
+            model=models[0].name if models else None,
+            prompt=submission.text("prompt"),
+            source=last or picture,
+            reference=picture if last else None,
+        )
+        texts = await self._voices.for_person(interaction)
+        done = await self._asking.ask(interaction, wish, Origin.EDIT)
+        guild_id = GuildId(interaction.guild_id or 0)
+        await show_privately(interaction, accepted(done.ticket, done.session.channel_id, guild_id, texts))
 
     # --- deeds ----------------------------------------------------------------------------------------------------------
 
@@ -146,9 +166,7 @@ class Controls:
         await interaction.response.send_modal(remix_form(job, self._spec(job), texts))
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
-        texts = await self._voices.for_person(interaction)
-        view = recipe_card(job, spec_of(self._house.catalogue.models(), job), texts)
-        await show_privately(interaction, view, [recipe_file(job).as_file()])
+        await self._own.show_recipe(interaction, job)
 
     async def _ask_to_delete(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)

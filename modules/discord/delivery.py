@@ -14,7 +14,7 @@ from discord import ui
 from modules.discord.exports import Exports
 from modules.discord.failures import sentence
 from modules.discord.house import House
-from modules.discord.posting import Attached, Post, nonce_for
+from modules.discord.posting import Attached, Post, custom_ids, nonce_for
 from modules.discord.refusals import RefusalKind, refusal_of
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.views.buttons import Act, custom_id
@@ -166,7 +166,7 @@ class Delivery:
             job=job,
             view=failure_card(job, why, spec, texts, with_mention=True),
             pings=job.user_id,
-            is_it=lambda message: wanted in _custom_ids(message.components),
+            is_it=lambda message: wanted in custom_ids(message.components),
         )
         return await self._send(letter, item.first_try_at if must_search else None)
 
@@ -239,13 +239,3 @@ def needs_search(item: OutboxItem, now: datetime, started_at: datetime) -> bool:
 def file_name(job: Job, number: int, picture: Picture) -> str:
     """Carries the short job id: by it the message is known again."""
     return f"fullet-{short_id(job.id)}-{number}.{picture.format.extension}"
-
-
-def _custom_ids(components: Sequence[object]) -> set[str]:
-    """Of all buttons, however deep."""
-    found: set[str] = set()
-    for component in components:
-        if isinstance(component, discord.Button) and component.custom_id:
-            found.add(component.custom_id)
-        found |= _custom_ids(getattr(component, "children", ()))
-    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import discord
 
@@ -36,20 +38,21 @@ class GenerationForm:
         self._voices = voices
         self._failures = failures
         self._drafts = Drafts(house.control)
+        self._turns: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, interaction: Interaction, draft: Draft | None = None) -> None:
         """`/gen`: the draft that is still warm, else an empty one with the person's defaults."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self._show(interaction, draft or await self._draft(interaction))
+        await self._show(interaction, await self._change(interaction, lambda kept: draft or kept))
 
     async def choose(self, interaction: Interaction, field: str, values: Sequence[str], on_page: Sequence[str]) -> None:
         """Something was chosen in a select, or another page of it was asked for."""
         await interaction.response.defer()
-        draft = await self._draft(interaction)
         page = turned_to(values)
-        if page is None:
-            draft = _chosen(draft, field, values, on_page)
-        await self._show(interaction, draft, pages={} if page is None else {field: page})
+        if page is not None:
+            await self._show(interaction, await self._draft(interaction), pages={field: page})
+            return
+        await self._show(interaction, await self._change(interaction, lambda kept: _chosen(kept, field, values, on_page)))
 
     async def press(self, interaction: Interaction, act: Act) -> None:
         """One of the form's buttons."""
@@ -69,20 +72,7 @@ class GenerationForm:
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """A modal of the form came back: everything typed is kept, right or wrong."""
         await interaction.response.defer()
-        draft = await self._draft(interaction)
-        if "strength_0" in submission.answers:
-            draft = replace(draft, strengths=tuple(submission.text(f"strength_{at}") for at in range(len(draft.loras))))
-        else:
-            typed = submission.text
-            draft = replace(
-                draft,
-                prompt=typed("prompt"),
-                negative_prompt=typed("negative_prompt"),
-                steps=typed("steps"),
-                cfg=typed("cfg"),
-                seed=typed("seed"),
-            )
-        await self._show(interaction, draft)
+        await self._show(interaction, await self._change(interaction, lambda kept: _typed(kept, submission)))
 
     async def _generate(self, interaction: Interaction, draft: Draft) -> None:
         await interaction.response.defer()
@@ -105,6 +95,14 @@ class GenerationForm:
         await self._house.people.save_settings(wanted)
         await self._show(interaction, draft, note="gen.saved")
 
+    async def _change(self, interaction: Interaction, change: Callable[[Draft], Draft]) -> Draft:
+        """Read, change, keep. Two quick presses of one person take turns here, or one would undo the other."""
+        user_id = UserId(interaction.user.id)
+        async with self._turns.setdefault(user_id, asyncio.Lock()):
+            draft = change(await self._draft(interaction))
+            await self._drafts.save(user_id, draft, self._house.clock.now())
+        return draft
+
     async def _draft(self, interaction: Interaction) -> Draft:
         user_id = UserId(interaction.user.id)
         draft = await self._drafts.load(user_id, self._house.clock.now())
@@ -116,17 +114,16 @@ class GenerationForm:
     async def _show(
         self, interaction: Interaction, draft: Draft, *, pages: Mapping[str, int] | None = None, note: str = ""
     ) -> None:
-        await self._drafts.save(UserId(interaction.user.id), draft, self._house.clock.now())
         texts = await self._voices.for_person(interaction)
         models = form_models(self._house.catalogue)
         spec = self._spec(draft)
         fault = fault_of(draft, spec, self._house.catalogue)
         words = "" if fault is None else self._failures.sentence(fault, texts)
         view = generation_form(draft, spec, models, self._house.catalogue, texts, fault=words, pages=pages)
-        if interaction.response.is_done():
-            await interaction.edit_original_response(view=view)
-        else:
-            await show_privately(interaction, view)
+        await interaction.edit_original_response(view=view)
+        newest = await self._drafts.load(UserId(interaction.user.id), self._house.clock.now())
+        if newest is not None and newest != draft and not note:
+            await self._show(interaction, newest)  # a quicker press overtook this one
         if note:
             await show_privately(interaction, notice(texts(note)))
 
@@ -135,6 +132,20 @@ class GenerationForm:
         if not models:
             raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model="/gen", alternative="")
         return next((spec for spec in models if spec.name == draft.model), models[0])
+
+
+def _typed(draft: Draft, submission: Submission) -> Draft:
+    typed = submission.text
+    if "strength_0" in submission.answers:
+        return replace(draft, strengths=tuple(typed(f"strength_{at}") for at in range(len(draft.loras))))
+    return replace(
+        draft,
+        prompt=typed("prompt"),
+        negative_prompt=typed("negative_prompt"),
+        steps=typed("steps"),
+        cfg=typed("cfg"),
+        seed=typed("seed"),
+    )
 
 
 def _chosen(draft: Draft, field: str, values: Sequence[str], on_page: Sequence[str]) -> Draft:

@@ -13,7 +13,8 @@ from modules.domain.findings import Finding, Severity
 AREA = "discord"
 #: One login and four questions.
 PATIENCE_S = 20.0
-#: The rights the invitation asks for (README), by discord.py's names, with the words of Discord's own client.
+#: The rights the invitation asks for (README), by discord.py's names, with the words of Discord's own client. A bot can give a
+#: member in their session only what it has itself, so using commands is among them.
 NEEDED_RIGHTS = {
     "view_channel": "View Channels",
     "manage_channels": "Manage Channels",
@@ -23,6 +24,8 @@ NEEDED_RIGHTS = {
     "embed_links": "Embed Links",
     "attach_files": "Attach Files",
     "read_message_history": "Read Message History",
+    "use_application_commands": "Use Application Commands",
+    "add_reactions": "Add Reactions",
 }
 
 

@@ -9,6 +9,7 @@ from modules.discord.house import House
 from modules.discord.posting import Attached, Post
 from modules.discord.views.notices import notice
 from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
+from modules.discord.views.recipe_card import recipe_card, recipe_file
 from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
 from modules.domain.errors import ErrorCode, FulletError
@@ -69,6 +70,12 @@ class OwnPictures:
             if short_id(job.id) == short:
                 return job
         raise FulletError(ErrorCode.JOB_UNKNOWN)
+
+    async def show_recipe(self, interaction: discord.Interaction, job: Job) -> None:
+        """A job's recipe, to read, copy and keep."""
+        texts = await self._voices.for_person(interaction)
+        view = recipe_card(job, spec_of(self._house.catalogue.models(), job), texts)
+        await show_privately(interaction, view, [recipe_file(job).as_file()])
 
     async def erase(self, interaction: discord.Interaction) -> None:
         """Forget this person: what waits is cancelled first, then everything stored goes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from uuid import UUID
 import discord
 from discord import ui
 
+from modules.discord.views.buttons import TEMPLATE, Press
 from modules.domain.jobs import JobId, base36
 from modules.domain.people import ChannelId, MessageId, UserId
 
@@ -106,3 +108,19 @@ class Post:
 def posted_at(message_id: MessageId) -> datetime:
     """When a message was made, by its id."""
     return discord.utils.snowflake_time(message_id)
+
+
+def custom_ids(components: Sequence[object]) -> set[str]:
+    """Of all buttons, however deep."""
+    found: set[str] = set()
+    for component in components:
+        if isinstance(component, discord.Button) and component.custom_id:
+            found.add(component.custom_id)
+        found |= custom_ids(getattr(component, "children", ()))
+    return found
+
+
+def job_id_of(message: discord.Message) -> JobId | None:
+    """The job a message of ours shows, by its buttons; whether it is ours at all is the caller's to ask of the store."""
+    presses = (re.fullmatch(TEMPLATE, custom) for custom in sorted(custom_ids(message.components)))
+    return next((press.job_id for found in presses if found and (press := Press.read(found)).job_id), None)

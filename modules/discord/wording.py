@@ -13,8 +13,8 @@ from modules.utils.i18n import Texts
 
 #: Everything that starts Markdown, a mention, a timestamp or an emoji in Discord's client.
 _MEANT = re.compile(r"[\\`*_~|<>\[\]@#]")
-#: At the start of a line a hyphen, plus or `1.` makes a list.
-_LIST_START = re.compile(r"^(\d*)([-+.])")
+#: At the start of a line a hyphen, plus or `1.` makes a list, when a space follows.
+_LIST_START = re.compile(r"^(\d*)([-+.])(?=\s|$)")
 _SPACES = re.compile(r"\s+")
 _BAR_CELLS = 8
 

@@ -90,7 +90,7 @@ def test_no_result_has_two_buttons_of_one_id(texts: Texts) -> None:
 
 
 #: What Discord's client would act on, once backslash escapes are made letters.
-_ALIVE = re.compile(r"[`*_~|<>\[\]@#]|^\d*[-+.]|://")
+_ALIVE = re.compile(r"[`*_~|<>\[\]@#]|^\d*[-+.](\s|$)|://")
 
 
 @given(PROMPTS)

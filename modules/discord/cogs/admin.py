@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import discord
@@ -13,19 +14,22 @@ from modules.discord.checks import is_admin
 from modules.discord.failures import Refusal, show_privately
 from modules.discord.suggestions import MAX_SUGGESTIONS
 from modules.discord.translator import phrase as _
-from modules.discord.views.admin_cards import queue_overview, status_card
+from modules.discord.views.admin_cards import audit_card, queue_overview, status_card
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
 from modules.discord.wording import channel_link, plain
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import ACTIVE_STATES, Job, JobId, JobState, ServerName, from_base36, short_id
-from modules.domain.people import UserId
+from modules.domain.people import ChannelId, GuildId, UserId
+from modules.domain.records import AuditEntry
 
 if TYPE_CHECKING:
     from modules.discord.bot import FulletBot
 
 #: Jobs that `/admin queue` lists.
 LISTED_JOBS = 15
+#: Acts that `/admin audit` lists.
+LISTED_ACTS = 20
 #: Jobs that `/admin cancel` and `requeue` look through for an id.
 SEARCHED_JOBS = 1_000
 
@@ -185,6 +189,74 @@ class Admin(commands.Cog):
         await self.bot.sync_commands(only_if_changed=True)
         await self._done(interaction, "admin.refreshed", count=len(facts))
 
+    @admin.command(name="words", description=_("command.admin.words"))
+    @app_commands.describe(action=_("command.admin.action"), word=_("command.admin.word"))
+    @app_commands.choices(
+        action=[
+            app_commands.Choice(name=_("command.admin.action_add"), value="add"),
+            app_commands.Choice(name=_("command.admin.action_remove"), value="remove"),
+        ]
+    )
+    async def words(self, interaction: discord.Interaction, action: str = "", word: str = "") -> None:
+        """Show the blocked words, or change one. None is blocked until an administrator says so."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        settings = await self.bot.house.people.guild(_guild(interaction))
+        blocked = with_word(settings.blocked_words, action, word)
+        if blocked != settings.blocked_words:
+            await self.bot.house.people.save_guild(replace(settings, blocked_words=blocked))
+            await self._note(interaction, f"word_{action}", plain(word, 60))
+        shown = ", ".join(plain(one, 60) for one in blocked)
+        await self._say(interaction, "admin.words" if shown else "admin.words_none", **({"words": shown} if shown else {}))
+
+    @admin.command(name="ban", description=_("command.admin.ban"))
+    @app_commands.describe(member=_("command.admin.member"))
+    async def ban(self, interaction: discord.Interaction, member: discord.Member) -> None:
+        """Keep somebody from generating; what waits is cancelled."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        settings = await self.bot.house.people.settings(UserId(member.id))
+        await self.bot.house.people.save_settings(replace(settings, is_banned=True))
+        for job in await self.bot.house.jobs.jobs(user_id=UserId(member.id), states=ACTIVE_STATES):
+            await self.bot.house.admin.cancel_for(job.id, UserId(interaction.user.id))
+        await self._note(interaction, "person_banned", str(member.id))
+        await self._done(interaction, "admin.banned", person=member.mention)
+
+    @admin.command(name="unban", description=_("command.admin.unban"))
+    @app_commands.describe(member=_("command.admin.member"))
+    async def unban(self, interaction: discord.Interaction, member: discord.Member) -> None:
+        """Let them generate again."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        settings = await self.bot.house.people.settings(UserId(member.id))
+        await self.bot.house.people.save_settings(replace(settings, is_banned=False))
+        await self._note(interaction, "person_unbanned", str(member.id))
+        await self._done(interaction, "admin.unbanned", person=member.mention)
+
+    @admin.command(name="weight", description=_("command.admin.weight"))
+    @app_commands.describe(role=_("command.admin.role"), times=_("command.admin.times"))
+    async def weight(
+        self, interaction: discord.Interaction, role: discord.Role, times: app_commands.Range[float, 0.1, 10.0]
+    ) -> None:
+        """A role's share of the GPUs."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        settings = await self.bot.house.people.guild(_guild(interaction))
+        await self.bot.house.people.save_guild(replace(settings, role_weights={**settings.role_weights, role.id: times}))
+        await self._note(interaction, "role_weight_set", f"{role.id}: {times:g}")
+        await self._done(interaction, "admin.weight", role=plain(role.name, 60), weight=times)
+
+    @admin.command(name="audit", description=_("command.admin.audit"))
+    @app_commands.describe(told_in=_("command.admin.channel"))
+    async def audit(self, interaction: discord.Interaction, told_in: discord.TextChannel | None = None) -> None:
+        """What administrators did, newest first; with `told_in`: tell it there from now on."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        if told_in is not None:
+            settings = await self.bot.house.people.guild(_guild(interaction))
+            await self.bot.house.people.save_guild(replace(settings, audit_channel_id=ChannelId(told_in.id)))
+            await self._note(interaction, "audit_channel_set", str(told_in.id))
+            await self._done(interaction, "admin.audit_channel", channel=told_in.mention)
+            return
+        texts = await self.bot.voices.for_person(interaction)
+        trail = await self.bot.house.control.audit_trail(limit=LISTED_ACTS)
+        await show_privately(interaction, audit_card(trail, texts))
+
     @drain.autocomplete("server")
     @enable.autocomplete("server")
     async def suggest_server(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -231,8 +303,35 @@ class Admin(commands.Cog):
     async def _done(self, interaction: discord.Interaction, key: str, **params: str | int | float) -> None:
         """To the one who did it, and a line for all administrators."""
         await self._say(interaction, key, **params)
-        tools = await self.bot.rooms.admin_tools(interaction.guild) if interaction.guild else None
+        tools = await self._audit_channel(interaction)
         if tools is not None:
             texts = self.bot.voices.for_guild(interaction.guild)
             line = texts("admin.line", person=interaction.user.mention, act=texts(key, **params))
             await tools.send(view=notice(line, accent=Accent.GREY), allowed_mentions=discord.AllowedMentions.none())
+
+    async def _audit_channel(self, interaction: discord.Interaction) -> discord.TextChannel | None:
+        """Where acts are told: the chosen channel while it is there, else `#admin-tools`."""
+        if interaction.guild is None:
+            return None
+        chosen = (await self.bot.house.people.guild(_guild(interaction))).audit_channel_id
+        channel = interaction.guild.get_channel(chosen) if chosen else None
+        return channel if isinstance(channel, discord.TextChannel) else await self.bot.rooms.admin_tools(interaction.guild)
+
+    async def _note(self, interaction: discord.Interaction, act: str, subject: str) -> None:
+        """Acts of the people's side; those of the queue are noted where they are done."""
+        now = self.bot.house.clock.now()
+        await self.bot.house.control.audit(AuditEntry(at=now, actor_id=UserId(interaction.user.id), act=act, subject=subject))
+
+
+def with_word(words: tuple[str, ...], action: str, word: str) -> tuple[str, ...]:
+    """The blocked words after a change; the same word in other capitals is the same word."""
+    wanted = " ".join(word.split()).casefold()
+    if not wanted or action not in {"add", "remove"}:
+        return words
+    others = tuple(one for one in words if one.casefold() != wanted)
+    return (*others, wanted) if action == "add" else others
+
+
+def _guild(interaction: discord.Interaction) -> GuildId:
+    assert interaction.guild_id is not None, "the group is for guilds only"
+    return GuildId(interaction.guild_id)

@@ -18,9 +18,8 @@ from modules.discord.translator import phrase as _
 from modules.discord.views.buttons import Act, button
 from modules.discord.views.layout import Accent, card
 from modules.discord.views.notices import notice
-from modules.discord.views.recipe_card import recipe_card, recipe_file
+from modules.discord.views.recipe_card import written_recipe
 from modules.discord.views.settings_card import settings_card
-from modules.discord.wording import spec_of
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.people import Language, UserId
@@ -53,14 +52,22 @@ class MyPictures(commands.Cog):
         await self.bot.own.show_history(interaction)
 
     @app_commands.command(name="recall", description=_("command.recall.description"))
-    @app_commands.describe(id=_("command.recall.id"))
-    async def recall(self, interaction: discord.Interaction, id: str) -> None:
-        """A recipe by the id under its picture."""
+    @app_commands.describe(id=_("command.recall.id"), file=_("command.recall.file"))
+    async def recall(
+        self,
+        interaction: discord.Interaction,
+        id: str = "",
+        file: discord.Attachment | None = None,
+    ) -> None:
+        """A recipe by the id under its picture, or out of the picture's own file."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        job = await self.bot.own.recall(interaction, id)
+        if file is None:
+            await self.bot.own.show_recipe(interaction, await self.bot.own.recall(interaction, id))
+            return
+        text = await self.bot.asking.recipe_in(file)
+        kept = Attached(name="recipe.json", data=text.encode())
         texts = await self.bot.voices.for_person(interaction)
-        view = recipe_card(job, spec_of(self.bot.house.catalogue.models(), job), texts)
-        await show_privately(interaction, view, [recipe_file(job).as_file()])
+        await show_privately(interaction, written_recipe(text, kept, texts), [kept.as_file()])
 
     @app_commands.command(name="settings", description=_("command.settings.description"))
     @app_commands.describe(

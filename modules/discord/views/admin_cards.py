@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from discord import ui
 
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import moment, plain, small
+from modules.discord.wording import mention, moment, plain, small
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import Job, short_id
 from modules.domain.queue import QueueStatus, ServerStatus
+from modules.domain.records import AuditEntry
 from modules.utils.i18n import Texts
 
 #: Servers and problems written out; Discord allows 4,000 characters in all.
@@ -57,6 +58,16 @@ def queue_overview(jobs: Sequence[Job], status: QueueStatus, texts: Texts) -> ui
     rest = status.waiting + status.running - len(jobs)
     title = f"### {texts('admin.queue.title', count=status.waiting + status.running)}"
     return card(Accent.GREY, title, "\n".join(lines), small(texts("queue.more", count=rest)) if rest > 0 else "")
+
+
+def audit_card(trail: Sequence[AuditEntry], texts: Texts) -> ui.LayoutView:
+    """What administrators did, newest first."""
+    if not trail:
+        return card(Accent.GREY, texts("admin.audit_empty"))
+    lines = [
+        f"{moment(entry.at)} · {mention(entry.actor_id)} · `{entry.act}` {plain(entry.subject, 60)}".rstrip() for entry in trail
+    ]
+    return card(Accent.GREY, f"### {texts('admin.audit_title')}", "\n".join(lines))
 
 
 def _server(server: ServerStatus, texts: Texts) -> str:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self, cast
+from uuid import UUID
 
 import discord
 from discord import ui
@@ -121,3 +122,8 @@ def button(
 def row(*buttons: ui.Item[ui.LayoutView]) -> ui.ActionRow[ui.LayoutView]:
     """A row of at most five."""
     return ui.ActionRow(*buttons)
+
+
+def to_base36(number: int) -> str:
+    """A small argument of a button or form; `int(text, 36)` reads it."""
+    return base36(JobId(UUID(int=number)))

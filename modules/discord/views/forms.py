@@ -10,6 +10,7 @@ from enum import StrEnum
 import discord
 from discord import ui
 
+from modules.discord.views.buttons import to_base36
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job, JobId, base36, from_base36
 from modules.domain.recipes import MAX_PICTURES_PER_JOB, MAX_PROMPT_CHARS
@@ -20,7 +21,7 @@ OPEN_FOR_S = 15 * 60
 #: Source: Discord developer documentation, "Modal": titles and labels.
 MAX_LABEL_CHARS = 45
 
-_FORM_ID = re.compile(r"m1:(?P<form>[a-z_]{1,20})(?::(?P<job>[0-9a-z]{1,25}))?(?::(?P<argument>[0-9a-z]{1,20}))?")
+_FORM_ID = re.compile(r"m1:(?P<form>[a-z_]{1,20})(?::(?P<job>[0-9a-z]{0,25}))?(?::(?P<argument>[0-9a-z]{1,20}))?")
 
 
 class FormName(StrEnum):
@@ -30,6 +31,8 @@ class FormName(StrEnum):
     REMIX = "remix"
     WORDS = "gen_words"
     STRENGTHS = "gen_loras"
+    EDIT_MESSAGE = "edit_msg"  #: argument: the message's id, base 36
+    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +66,8 @@ class Form(ui.Modal):
     """A modal whose submission is read from the interaction itself (`FulletBot.on_interaction`)."""
 
     def __init__(self, name: FormName, title: str, job_id: JobId | None = None, argument: str = "") -> None:
-        parts = ["m1", name.value, *([base36(job_id)] if job_id else []), *([argument] if argument else [])]
-        super().__init__(title=title[:MAX_LABEL_CHARS], custom_id=":".join(parts), timeout=OPEN_FOR_S)
+        parts = ["m1", name.value, base36(job_id) if job_id else "", argument]
+        super().__init__(title=title[:MAX_LABEL_CHARS], custom_id=":".join(parts).rstrip(":"), timeout=OPEN_FOR_S)
 
     def line(self, field: str, label: str, value: str = "", *, required: bool = False, limit: int = 40) -> None:
         """A short field."""
@@ -115,6 +118,14 @@ def remix_form(job: Job, spec: ModelSpec, texts: Texts) -> Form:
         )
     else:
         form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), str(recipe.count), limit=1)
+    return form
+
+
+def picture_form(name: FormName, message_id: int, texts: Texts) -> Form:
+    """What should change in (or with) the picture of a message."""
+    title = texts("form.edit_msg") if name is FormName.EDIT_MESSAGE else texts("form.reference")
+    form = Form(name, title, argument=to_base36(message_id))
+    form.paragraph("prompt", texts("form.edit.prompt"), required=True)
     return form
 
 

@@ -10,7 +10,7 @@ from discord import ui
 
 from modules.discord.posting import Attached
 from modules.discord.views.answer import place_sentence
-from modules.discord.views.buttons import Act, button, row
+from modules.discord.views.buttons import Act, button, row, to_base36
 from modules.discord.views.layout import Accent, Piece, card
 from modules.discord.wording import moment, quoted, recipe_facts, small, spec_of
 from modules.domain.catalogue import ModelSpec
@@ -18,7 +18,6 @@ from modules.domain.jobs import Job, JobId
 from modules.domain.queue import Place
 from modules.utils.i18n import Texts
 
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PROMPT_CHARS = 120
 #: Of the 40 components of a message: each job takes three, its text, its row and its button.
 _MOST_JOBS = 10
@@ -64,7 +63,7 @@ def history_card(entries: Sequence[HistoryEntry], older: int | None, texts: Text
         pieces += _entry(entry, texts)
     turn: list[ui.Item[ui.LayoutView]] = [button(Act.HISTORY, texts("button.newest"), argument="")]
     if older is not None:
-        turn.append(button(Act.HISTORY, texts("button.older"), argument=_base36(older)))
+        turn.append(button(Act.HISTORY, texts("button.older"), argument=to_base36(older)))
     pieces.append(row(*turn))
     return card(Accent.GREY, *pieces)
 
@@ -89,11 +88,3 @@ def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
         address = f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{job.result_message_id}"
         controls.append(ui.Button(label=texts("button.open"), url=address, style=discord.ButtonStyle.link))
     return [shown, ui.ActionRow(*controls)]
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    while number:
-        number, rest = divmod(number, 36)
-        digits = _BASE36[rest] + digits
-    return digits or "0"

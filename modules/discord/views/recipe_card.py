@@ -35,6 +35,11 @@ def recipe_card(job: Job, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView
     return card(Accent.GREY, *pieces, ui.File(f"attachment://{recipe_file(job).name}"))
 
 
+def written_recipe(text: str, file: Attached, texts: Texts) -> ui.LayoutView:
+    """The recipe that stands in a picture's own file; whoever sent the file may have written it."""
+    return card(Accent.GREY, f"### {texts('recipe.title')}", boxed(text), ui.File(f"attachment://{file.name}"))
+
+
 def recipe_file(job: Job) -> Attached:
     """The recipe as JSON."""
     text = json.dumps(recipe_as_json(job.recipe), ensure_ascii=False, indent=2)

@@ -20,7 +20,9 @@ async def test_a_dropped_connection_is_resumed_and_nothing_is_lost(door: FrontDo
         job = await front.studio.only_job()
         door.sandbox.context.gateway.invalidate(resumable=False)
         await front.studio.draw(job)
-        await front.until_state(job.id, JobState.DELIVERED)
+        await front.until_state(job.id, JobState.DELIVERED)  # results need no gateway
+        await bruno.wait_for_bot(online=True)  # discord.py waits five seconds before it identifies anew
+        assert "Nothing of yours is waiting" in (await bruno.slash("queue")).text
     # A fresh session said "ready" again: what start-up does was done once.
     assert len(door.calls(r"^POST /guilds/\d+/channels$")) == 3  # admin-tools, the category, the session
 

@@ -77,7 +77,7 @@ async def test_a_wrong_number_is_named_and_everything_typed_comes_back(door: Fro
     assert again.modal.typed["steps"] == "NaN"
     assert again.modal.typed["prompt"] == "a fox"
     await bruno.submit(again.modal, steps="１２")
-    form = await shows(bruno, form, "12 steps")
+    form = await shows(bruno, form, "１２ steps")
     assert not form.button("Generate").disabled
 
 

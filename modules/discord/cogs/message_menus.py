@@ -1,0 +1,76 @@
+"""Entries of a message's context menu: edit its picture, use it as a reference, read its recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from modules.discord.checks import check_owner
+from modules.discord.failures import show_privately
+from modules.discord.posting import Attached, job_id_of
+from modules.discord.translator import phrase as _
+from modules.discord.views.buttons import Act, Press
+from modules.discord.views.forms import FormName, picture_form
+from modules.discord.views.recipe_card import written_recipe
+from modules.domain.errors import ErrorCode, FulletError
+
+if TYPE_CHECKING:
+    from modules.discord.bot import FulletBot
+
+
+class MessageMenus(commands.Cog):
+    """A result of ours is known by its buttons; any other message by the picture attached to it."""
+
+    def __init__(self, bot: FulletBot) -> None:
+        self.bot = bot
+        self._menus = [
+            app_commands.ContextMenu(name=_("menu.edit"), callback=self.edit),
+            app_commands.ContextMenu(name=_("menu.reference"), callback=self.reference),
+            app_commands.ContextMenu(name=_("menu.recipe"), callback=self.recipe),
+        ]
+        for menu in self._menus:
+            bot.tree.add_command(menu)
+
+    async def cog_unload(self) -> None:
+        """Discord's menus live in the tree, not in the cog."""
+        for menu in self._menus:
+            self.bot.tree.remove_command(menu.name, type=menu.type)
+
+    async def edit(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Change this picture by words."""
+        job_id = job_id_of(message)
+        if job_id is not None:
+            await self.bot.controls.press(interaction, Press(act=Act.EDIT, job_id=job_id))
+            return
+        _first_picture(message)
+        texts = await self.bot.voices.for_person(interaction)
+        await interaction.response.send_modal(picture_form(FormName.EDIT_MESSAGE, message.id, texts))
+
+    async def reference(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Edit the session's last picture with this one beside it."""
+        _first_picture(message)
+        texts = await self.bot.voices.for_person(interaction)
+        await interaction.response.send_modal(picture_form(FormName.REFERENCE, message.id, texts))
+
+    async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """How it was made: from our store, else from the file itself."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        texts = await self.bot.voices.for_person(interaction)
+        job_id = job_id_of(message)
+        job = await self.bot.house.jobs.job(job_id) if job_id else None
+        if job is not None:
+            await self.bot.own.show_recipe(interaction, check_owner(job, interaction))
+            return
+        text = await self.bot.asking.recipe_in(_first_picture(message))
+        file = Attached(name="recipe.json", data=text.encode())
+        await show_privately(interaction, written_recipe(text, file, texts), [file.as_file()])
+
+
+def _first_picture(message: discord.Message) -> discord.Attachment:
+    for attached in message.attachments:
+        if (attached.content_type or "").startswith("image/"):
+            return attached
+    raise FulletError(ErrorCode.PICTURE_WRONG_TYPE)
