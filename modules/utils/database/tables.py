@@ -43,6 +43,9 @@ _Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 _IS_QUEUED = text(f"state = '{JobState.QUEUED.value}'")
 _IS_IN_FLIGHT = text("state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(IN_FLIGHT_STATES))))
+# most jobs start from words alone: every page that acceptance does not touch is one the disk need not write
+_HAS_SOURCE = text("source_id IS NOT NULL")
+_HAS_REFERENCE = text("reference_id IS NOT NULL")
 
 job = Table(
     "job",
@@ -91,8 +94,8 @@ job = Table(
     Index("ix_job_in_flight", "attempt_id", sqlite_where=_IS_IN_FLIGHT, postgresql_where=_IS_IN_FLIGHT),
     Index("ix_job_of_person", "user_id", "seq"),
     Index("ix_job_by_state", "state", "seq"),
-    Index("ix_job_source", "source_id"),
-    Index("ix_job_reference", "reference_id"),
+    Index("ix_job_source", "source_id", sqlite_where=_HAS_SOURCE, postgresql_where=_HAS_SOURCE),
+    Index("ix_job_reference", "reference_id", sqlite_where=_HAS_REFERENCE, postgresql_where=_HAS_REFERENCE),
     sqlite_autoincrement=True,  # a place in the queue is never given out twice, not even after the newest job was erased
 )
 

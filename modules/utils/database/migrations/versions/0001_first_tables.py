@@ -131,8 +131,22 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('submitted', 'submitting')"),
     )
     op.create_index("ix_job_of_person", "job", ["user_id", "seq"], unique=False)
-    op.create_index("ix_job_reference", "job", ["reference_id"], unique=False)
-    op.create_index("ix_job_source", "job", ["source_id"], unique=False)
+    op.create_index(
+        "ix_job_reference",
+        "job",
+        ["reference_id"],
+        unique=False,
+        sqlite_where=sa.text("reference_id IS NOT NULL"),
+        postgresql_where=sa.text("reference_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_job_source",
+        "job",
+        ["source_id"],
+        unique=False,
+        sqlite_where=sa.text("source_id IS NOT NULL"),
+        postgresql_where=sa.text("source_id IS NOT NULL"),
+    )
     op.create_index(
         "ix_job_waiting",
         "job",
