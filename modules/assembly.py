@@ -72,7 +72,8 @@ def use_configured_discord(settings: Settings) -> None:
 @asynccontextmanager
 async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIterator[Middle]:
     """Stores, servers and engine, open; used by the doctor and the benchmarks as well."""
-    clock, events, listings = SystemClock(), EventBus(), Listings()
+    clock, events = SystemClock(), EventBus()
+    listings = Listings(lambda name: name not in crew.colleagues or crew.colleagues[name].is_up)
     library = await asyncio.to_thread(load_library, root / "flujos")
     planner = Planner(
         library=library, listings=listings, max_batch_size=settings.max_batch_size, mode=MergeMode(settings.merge_mode)
