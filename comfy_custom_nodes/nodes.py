@@ -36,6 +36,7 @@ from .slots import (
 
 Inputs = dict[str, dict[str, Any]]
 
+#: ComfyUI makes the node objects itself: what outlives a run has to live beside them.
 ENCODED = EncodeCache()
 
 
