@@ -231,7 +231,7 @@ class AttemptRun:
                 except TimeoutError:
                     return await self._stop_overdue(is_over_limit=was_started and loop.time() >= deadline)
                 if isinstance(event, RunEnded):
-                    self._let_go_of_gpu()
+                    self._let_go_of_gpu(event.report)
                     return event.report
                 self._tell(event, settling)
                 if self.is_started and not was_started:
@@ -248,7 +248,7 @@ class AttemptRun:
         self._log.warning("batch_overdue", over_limit=is_over_limit, started=self.is_started)
         await self._server.cancel(self.attempt.id)
         failure = RunFailure(code=ErrorCode.TIMED_OUT if is_over_limit else ErrorCode.INTERRUPTED)
-        stuck = RunReport(phase=RunPhase.RUNNING, failure=failure)
+        stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))  # not the job's fault
         try:
             async with asyncio.timeout(self._tools.intervals.stopping_s):
                 report = await self._stopped()
@@ -297,10 +297,11 @@ class AttemptRun:
             )
         self._tools.changed()
 
-    def _let_go_of_gpu(self) -> None:
-        """The pictures still travel, but the next batch need not wait for that."""
-        self.is_occupying = False
-        self._tools.changed()
+    def _let_go_of_gpu(self, report: RunReport) -> None:
+        """The pictures still travel, but the next batch need not wait for that. After a failure it does: it may teach us."""
+        if report.phase is RunPhase.SUCCEEDED:
+            self.is_occupying = False
+            self._tools.changed()
 
     def _settle_early(self, slot_index: int, settling: asyncio.TaskGroup) -> None:
         """A job whose pictures are all saved need not wait for the others in its attempt."""
@@ -333,7 +334,7 @@ class AttemptRun:
         self.report = report
         if report.phase is RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
             return await self._judge(await self._in_flight(), report)
-        self._let_go_of_gpu()
+        self._let_go_of_gpu(report)
         wanted = await self._in_flight()
         for job in wanted:
             self._tools.events.publish(JobFinishing(job_id=job.id))

@@ -63,8 +63,16 @@ class Engine:
             log.info("job_accepted", job_id=str(job.id), workflow=job.recipe.workflow, pictures=job.recipe.count)
             self._crew.events.publish(JobAccepted(job_id=job.id))
             self.changed()
-        place = await self._places.of(job)
-        active = await self._crew.jobs.active_count(job.user_id)
+        return await self._ticket(job)
+
+    async def _ticket(self, job: Job) -> Accepted:
+        """The job is stored, so this must not fail: without a database the place is simply not known."""
+        try:
+            place, active = await self._places.of(job), await self._crew.jobs.active_count(job.user_id)
+        except FulletError as error:
+            if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            place, active = Place(position=1, starts_at=None, ends_at=None), 1
         return Accepted(job=job, place=place, active=active, limit=self._limits.active_per_person)
 
     async def cancel(self, job_id: JobId) -> Job:
@@ -111,7 +119,6 @@ class Engine:
 
     async def run(self) -> None:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
-        await self._crew.switches.refresh()
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(self._calibrate())]
             if not self._crew.is_alone:

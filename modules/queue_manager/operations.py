@@ -27,6 +27,7 @@ class Operations:
 
     async def status(self) -> QueueStatus:
         """Servers, queue, fairness."""
+        await self._crew.switches.refresh()
         waiting = await self._crew.jobs.jobs(states={JobState.QUEUED}, limit=100_000, newest_first=False)
         running = await self._crew.jobs.jobs(states=IN_FLIGHT_STATES, limit=10_000)
         snapshot = await self._crew.jobs.snapshot()

@@ -212,7 +212,7 @@ class Worker:
 
     async def _let_go(self) -> None:
         """What only waits on the server comes back to the queue; what runs is left there, to be found again."""
-        for run in tuple(self._occupying()[1:]):
+        for run in tuple(self._occupying()):
             await self._take_back(run)
         if not self._is_stopping:
             return

@@ -1,0 +1,156 @@
+"""The crash checker: the same small evening, again and again, with trouble at every act and at every pair of acts.
+
+An evening: three people ask; two of them share a prompt; a fourth job makes its node fail; a fifth is cancelled while it waits.
+Then Discord repeats every interaction. Whatever goes wrong on the way, nothing may be lost, sent twice, sent to somebody else or
+drawn again without need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import JobId, JobState
+from modules.domain.servers import RunFailure
+from modules.queue_manager.intervals import Intervals
+from tests.support.builders import a_work_class
+from tests.support.world.acts import ProcessDied, Trouble
+from tests.support.world.comfy import Prompt
+from tests.support.world.world import RESTART_S, World, in_world
+
+Plan = Mapping[int, Sequence[Trouble]]
+
+CURSED = "cursed"
+#: After a death the program does some things more; the second trouble may strike those, too.
+RECOVERY_ACTS = 10
+DEATHS = (Trouble.DIES_BEFORE, Trouble.DIES_AFTER)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What many evenings came to."""
+
+    runs: int = 0
+    deaths: int = 0
+    acts: int = 0
+    jobs: Counter[JobState] = field(default_factory=Counter)
+    wrongs: Counter[str] = field(default_factory=Counter)
+    first_wrong: dict[str, Plan] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        outcomes = ", ".join(f"{state.value} {count}" for state, count in sorted(self.jobs.items()))
+        kinds = ("lost", "posted twice", "in the wrong channel", "somebody else's picture", "drawn needlessly")
+        wrongs = ", ".join(f"{kind} {self.wrongs[kind]}" for kind in dict.fromkeys((*kinds, *self.wrongs)))
+        return f"{self.runs} runs, {self.deaths} deaths of the bot; jobs: {outcomes}; {wrongs}"
+
+    def add(self, world: World, plan: Plan) -> None:
+        """One evening is over."""
+        self.runs += 1
+        self.acts = max(self.acts, world.acts.count)
+        self.deaths += sum(world.acts.struck[trouble] for trouble in DEATHS)
+        self.jobs.update(world.states())
+        wrongs = world.wrongs()
+        self.wrongs.update(wrongs)
+        for kind in wrongs:
+            self.first_wrong.setdefault(kind, plan)
+
+
+def evening(plan: Plan, findings: Findings) -> int:
+    """Play it once; the number of acts it took."""
+    acts = 0
+
+    async def play(world: World) -> None:
+        nonlocal acts
+        world.comfy.misfortune = _curse
+        others = a_work_class("other/1", heavy_key="flux", cost_s=2.0)
+        await world.ask(1)
+        shared = [await world.ask(2), await world.ask(3)]
+        await world.ask(4, work=others, prompt=CURSED)
+        gone = await world.ask(5, work=others)
+        await _cancel(world, gone)
+        await world.until_over()
+        await world.replay()
+        await world.until_over()
+        assert all(world.job(one).state is JobState.DELIVERED for one in shared)
+        findings.add(world, plan)
+        acts = world.acts.count
+
+    in_world(play, lambda: World(plan=plan, intervals=Intervals(poll_s=5.0)))  # idle looks cost most of a run
+    return acts
+
+
+def _curse(prompt: Prompt) -> RunFailure | None:
+    is_cursed = any(job.recipe.prompt == CURSED for job in prompt.attempt.jobs)
+    return RunFailure(code=ErrorCode.NODE_FAILED) if is_cursed else None
+
+
+async def _cancel(world: World, job_id: JobId) -> None:
+    """Until it is cancelled or over; somebody whose press was not answered presses again."""
+    while True:
+        with suppress(ProcessDied):
+            world.life.process.check()
+            with suppress(FulletError):
+                await world.life.engine.cancel(job_id)
+            return
+        await asyncio.sleep(RESTART_S + 1.0)
+
+
+def single_plans(acts: int, troubles: Iterable[Trouble] = Trouble) -> Iterator[Plan]:
+    """Every trouble at every act."""
+    for number, trouble in itertools.product(range(1, acts + 1), troubles):
+        yield {number: (trouble,)}
+
+
+def pair_plans(acts: int, first: Iterable[Trouble] = DEATHS, second: Iterable[Trouble] = DEATHS) -> Iterator[Plan]:
+    """Two troubles at two acts, the second one often in the middle of the recovery from the first."""
+    for (one, other), trouble, then in itertools.product(itertools.combinations(range(1, acts + 1), 2), first, second):
+        yield {one: (trouble,), other: (then,)}
+
+
+def check(plans: Iterable[Plan]) -> Findings:
+    """Play them all."""
+    findings = Findings()
+    for plan in plans:
+        evening(plan, findings)
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exhaustive check: every single trouble, every pair of a death and something else."""
+    parser = argparse.ArgumentParser(description="The crash checker, exhaustively.")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th pair")
+    every = parser.parse_args(arguments).every
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    began, total = time.monotonic(), Counter[str]()
+    calm = evening({}, Findings())
+    last = calm + RECOVERY_ACTS
+    rounds = {
+        "every trouble at every act": single_plans(calm),
+        "two deaths": pair_plans(last),
+        "a death, then ComfyUI restarts": pair_plans(last, second=(Trouble.COMFY_RESTARTS,)),
+        "ComfyUI restarts, then a death": pair_plans(last, first=(Trouble.COMFY_RESTARTS,)),
+        "a death, then an answer is lost": pair_plans(last, second=(Trouble.ANSWER_LOST,)),
+        "an outage, then a death": pair_plans(last, first=(Trouble.COMFY_AWAY, Trouble.DISCORD_AWAY, Trouble.DATABASE_AWAY)),
+    }
+    for name, plans in rounds.items():
+        findings = check(itertools.islice(plans, 0, None, every))
+        total += findings.wrongs
+        print(f"{name}: {findings} ({time.monotonic() - began:.0f} s)", flush=True)
+        for kind, plan in findings.first_wrong.items():
+            print(f"  first {kind}: {plan}", flush=True)
+    return 1 if total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
