@@ -189,3 +189,16 @@ async def test_a_channel_deleted_by_an_administrator_goes_for_everybody(bot: Rea
 )
 def test_picture_sizes_are_read_from_the_bytes(data: bytes, size: tuple[int, int] | None) -> None:
     assert picture_size(data) == size
+
+
+async def test_the_emoji_of_a_control_comes_back_with_what_it_has_and_no_more(bot: RealBot, people: People) -> None:
+    row: ui.ActionRow[ui.LayoutView] = ui.ActionRow(ui.Button(custom_id="again", emoji="🔁"))
+    options = [discord.SelectOption(label="one", emoji="🌱")]
+    view = ui.LayoutView()
+    view.add_item(row)
+    view.add_item(ui.ActionRow(ui.Select(custom_id="which", options=options)))
+    await bot.text_channel().send(view=view)
+    bruno = await people.be("bruno")
+    shown = await bruno.wait_for_message(lambda message: message.buttons, channel="general")
+    assert [inner["components"][0].get("emoji") for inner in shown.components] == [{"name": "🔁"}, None]
+    assert shown.components[1]["components"][0]["options"][0]["emoji"] == {"name": "🌱"}

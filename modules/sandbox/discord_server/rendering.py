@@ -26,6 +26,7 @@ class Renderer:
                 "divider": True if c.get("divider") is None else c["divider"],
             },
             Kind.CONTAINER: lambda c: {"accent_color": c.get("accent_color"), "spoiler": bool(c.get("spoiler"))},
+            Kind.BUTTON: _emoji_alone,
             Kind.FILE: self._file_details,
             Kind.TEXT_INPUT: lambda c: {name: c.get(name) for name in ("label", "min_length", "max_length")},
             **dict.fromkeys(SELECTS, _select_defaults),
@@ -113,9 +114,18 @@ class Renderer:
         return {"url": attachment.url, "proxy_url": attachment.url} | size
 
 
+def _emoji_alone(holder: Json) -> Json:
+    """The emoji of a button or option, if it has one; Discord leaves out what an emoji of Unicode does not have."""
+    emoji = holder.get("emoji")
+    return {"emoji": {name: value for name, value in emoji.items() if value is not None}} if emoji else {}
+
+
 def _select_defaults(select: Json) -> Json:
     low, high = select.get("min_values"), select.get("max_values")
     filled: Json = {"min_values": 1 if low is None else low, "max_values": 1 if high is None else high}
     if select["type"] == Kind.STRING_SELECT:
-        filled["options"] = [{k: v for k, v in option.items() if v is not None} for option in select["options"]]
+        filled["options"] = [
+            {name: value for name, value in option.items() if value is not None} | _emoji_alone(option)
+            for option in select["options"]
+        ]
     return filled
