@@ -52,8 +52,8 @@ class Texts:
         return self.lists[key]
 
     def number(self, value: float) -> str:
-        """A number with at most one decimal."""
-        return str(format_decimal(value, format="#,##0.#", locale=self.locale))
+        """A number with at most two decimals."""
+        return str(format_decimal(value, format="#,##0.##", locale=self.locale))
 
     def ordinal(self, number: int) -> str:
         """`3rd`, `3.º`."""
