@@ -4,7 +4,8 @@
         ana = await house.people.be("ana")
         await ana.slash("imagine", model="z-image", prompt="a lighthouse")
 
-The process can be killed and started again at any moment; the stand-ins live on, as Discord and ComfyUI would.
+The process can be killed and started again at any moment; the stand-ins live on, as Discord and ComfyUI would. A test that is
+not about breaking the program uses `lawful_house`: it ends only if the program did nothing it must not.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.discord_server import DiscordSandbox
-from tests.support.person import People
+from tests.support.person import People, Person
 
 ROOT = Path(__file__).parents[2]
 UP_WITHIN_S = 40.0
@@ -86,6 +88,12 @@ class WholeHouse:
     people: People
     folder: Path
     others: list[Program] = field(default_factory=list)
+    _newcomers: int = 0
+
+    async def newcomer(self) -> Person:
+        """Somebody who has never spoken to the bot; the world must have guests enough (`demo_world(guests=...)`)."""
+        self._newcomers += 1
+        return await self.people.be(f"guest-{self._newcomers:03}")
 
     async def start(self) -> None:
         """Start the program and wait until it is online."""
@@ -116,6 +124,35 @@ class WholeHouse:
     def violations(self) -> Sequence[object]:
         """Everything so far that was against Discord's own description or limits."""
         return self.discord.context.journal.violations()
+
+    async def check_laws(self) -> None:
+        """What holds whatever happened: it ends cleanly, keeps Discord's rules, and its log has no bugs, warnings or secrets."""
+        for program in (self.program, *self.others):
+            if program.process is not None and program.process.returncode is None:
+                assert await program.stop() == 0, program.said()[-4000:]
+            said = program.said().replace("DeprecationWarning: 'audioop'", "")  # discord.py's own, once a start
+            for never in ("Traceback", "Warning:", "unexpected_failure", self.discord.bot_token):
+                assert never not in said, said[max(0, said.index(never) - 2000) :][:4000]
+        violations = self.violations()
+        assert violations == [], violations
+
+
+class HouseOptions(TypedDict, total=False):
+    """What `whole_house` takes besides the folder."""
+
+    gpus: Sequence[ComfySandbox]
+    settings: Mapping[str, str]
+    rate_limits: bool
+    is_started: bool
+    discord: DiscordSandbox
+
+
+@asynccontextmanager
+async def lawful_house(folder: Path, **options: Unpack[HouseOptions]) -> AsyncIterator[WholeHouse]:
+    """`whole_house`, and at its end `check_laws`."""
+    async with whole_house(folder, **options) as house:
+        yield house
+        await house.check_laws()
 
 
 @asynccontextmanager
