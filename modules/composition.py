@@ -173,6 +173,7 @@ def _discord_options(settings: Settings) -> DiscordOptions:
         allowed_guild_id=GuildId(settings.allowed_guild_id),
         session_idle_minutes=settings.session_idle_minutes,
         active_limit=settings.user_active_limit,
+        role_weights=settings.role_weights,
         default_language=settings.default_locale,
         export_path=settings.export_path,
         version=program_version(),

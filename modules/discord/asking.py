@@ -69,7 +69,13 @@ class Asking:
             guild_id=GuildId(member.guild.id),
             display_name=member.display_name,
             language=Language.from_locale(settings.language or interaction.locale.value, self._options.default_language),
-            weight=weight_of((role.id for role in member.roles), guild_settings),
+            weight=weight_of(
+                (role.id for role in member.roles),
+                guild_settings,
+                house=self._options.role_weights,
+                is_admin=member.guild_permissions.administrator,
+                is_booster=any(role.is_premium_subscriber() for role in member.roles),
+            ),
             is_admin=member.guild_permissions.administrator,
         )
         ticket = await self._house.studio.submit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import discord
 
@@ -12,6 +12,9 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Job
 from modules.domain.people import GuildId
 from modules.domain.records import GuildSettings
+
+#: Shares of the GPUs where nobody says otherwise. Source: docs/scheduling.md, "Weights".
+ADMIN_WEIGHT, BOOSTER_WEIGHT, MEMBER_WEIGHT = 4.0, 2.0, 1.0
 
 
 def check_wish(wish: Wish, spec: ModelSpec, settings: GuildSettings, channel: object) -> None:
@@ -23,10 +26,24 @@ def check_wish(wish: Wish, spec: ModelSpec, settings: GuildSettings, channel: ob
         raise FulletError(ErrorCode.MODEL_AGE_RESTRICTED, model=spec.label)
 
 
-def weight_of(role_ids: Iterable[int], settings: GuildSettings) -> float:
-    """The greatest weight of a person's roles; 1 for a plain member. Never zero or less: everyone is served."""
-    weights = [settings.role_weights[role_id] for role_id in role_ids if role_id in settings.role_weights]
-    return max((weight for weight in weights if weight > 0), default=1.0)
+def weight_of(
+    role_ids: Iterable[int],
+    settings: GuildSettings,
+    *,
+    house: Mapping[int, float] | None = None,
+    is_admin: bool = False,
+    is_booster: bool = False,
+) -> float:
+    """A person's share of the GPUs: the greatest their roles give; 1 for a plain member. Never zero or less: everyone is served.
+
+    The guild's own table goes before the house's (ROLE_WEIGHTS). Without any, administrators have 4 and boosters 2: an operator
+    who gives a table says it all.
+    """
+    table = settings.role_weights or house or {}
+    weights = [table[role_id] for role_id in role_ids if role_id in table]
+    if not table:
+        weights = [ADMIN_WEIGHT] * is_admin + [BOOSTER_WEIGHT] * is_booster
+    return max((weight for weight in weights if weight > 0), default=MEMBER_WEIGHT)
 
 
 def is_admin(interaction: discord.Interaction) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -71,6 +71,8 @@ class DiscordOptions:
     allowed_guild_id: GuildId | None = None  #: None: every guild that invites the bot
     session_idle_minutes: float = 30.0
     active_limit: int = 2
+    #: ROLE_WEIGHTS: Discord role id -> share of the GPUs. Empty: administrators 4, boosters 2, members 1.
+    role_weights: Mapping[int, float] = field(default_factory=dict)
     default_language: Language = Language.ENGLISH
     export_path: Path | None = None
     version: str = ""

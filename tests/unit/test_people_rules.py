@@ -228,3 +228,18 @@ def test_late_events_change_nothing_about_a_card_that_is_over() -> None:
     assert board.apply(JobProgressed(job_id=job.id, step=5, steps=8), now=1.0) is None
     board.place_all({job.id: Place(position=7, starts_at=NOW, ends_at=NOW)})
     assert card.face is face
+
+
+def test_without_a_table_administrators_have_four_shares_and_boosters_two() -> None:
+    settings = GuildSettings(guild_id=GUILD)
+    assert weight_of([1], settings, is_admin=True, is_booster=True) == 4.0
+    assert weight_of([1], settings, is_booster=True) == 2.0
+    assert weight_of([1], settings) == 1.0
+
+
+def test_a_table_replaces_the_rule_and_the_guilds_own_goes_before_the_houses() -> None:
+    house, own = {1: 3.0}, GuildSettings(guild_id=GUILD, role_weights={2: 5.0})
+    assert weight_of([1], GuildSettings(guild_id=GUILD), house=house) == 3.0
+    assert weight_of([9], GuildSettings(guild_id=GUILD), house=house, is_admin=True) == 1.0
+    assert weight_of([1, 2], own, house=house) == 5.0
+    assert weight_of([1], own, house=house) == 1.0
