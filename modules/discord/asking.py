@@ -109,12 +109,12 @@ class Asking:
             raise FulletError(ErrorCode.PICTURE_GONE)
         return await self.upload(pictures[0])
 
-    async def recipe_in(self, attachment: discord.Attachment) -> str:
-        """The recipe that we wrote into a picture's file. Raises RECIPE_GONE for any other file."""
-        recipe = await asyncio.to_thread(read_recipe, await self._read(attachment))
-        if recipe is None:
-            raise FulletError(ErrorCode.RECIPE_GONE)
-        return recipe
+    async def recipe_in(self, attachment: discord.Attachment) -> str | None:
+        """The recipe that we wrote into a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*."""
+        data = await self._read(attachment)
+        if attachment.filename.lower().endswith(".json"):
+            return data.decode("utf-8", "replace")
+        return await asyncio.to_thread(read_recipe, data)
 
     async def _read(self, attachment: discord.Attachment) -> bytes:
         if attachment.size > MAX_UPLOAD_BYTES:

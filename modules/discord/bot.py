@@ -23,6 +23,7 @@ from modules.discord.form import GenerationForm
 from modules.discord.house import DiscordOptions, House
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.posting import Post
+from modules.discord.recalls import Recalls
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.translator import CatalogueTranslator
@@ -90,7 +91,8 @@ class FulletBot(commands.Bot):
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
         self.own = OwnPictures(house, self.post, self.voices)
         self.form = GenerationForm(house, self.asking, self.voices, self.failures)
-        self.controls = Controls(house, self.asking, self.own, self.form, self.voices)
+        self.recalls = Recalls(house, self.asking, self.form, self.voices)
+        self.controls = Controls(house, self.asking, self.own, self.form, self.recalls, self.voices)
         self._is_up = asyncio.Event()
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()

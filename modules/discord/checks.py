@@ -60,6 +60,13 @@ def check_owner(job: Job | None, interaction: discord.Interaction) -> Job:
     return job
 
 
+def check_addressee(message: discord.Message, interaction: discord.Interaction) -> None:
+    """A result whose job is gone still says whom it is for. Raises JOB_NOT_YOURS."""
+    others = [person for person in message.mentions if person.id != interaction.user.id]
+    if others and len(others) == len(message.mentions) and not is_admin(interaction):
+        raise FulletError(ErrorCode.JOB_NOT_YOURS, owner=others[0].display_name)
+
+
 def check_guild(guild_id: int | None, allowed: GuildId | None) -> None:
     """Commands work in the one guild we serve. Raises NOT_IN_A_GUILD, OTHER_GUILD."""
     if guild_id is None:

@@ -10,14 +10,16 @@ import discord
 
 from modules.discord import wishes
 from modules.discord.asking import Asking
-from modules.discord.checks import check_owner
+from modules.discord.checks import check_addressee, check_owner
+from modules.discord.drafts import draft_of
 from modules.discord.failures import show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
+from modules.discord.recalls import Recalls
 from modules.discord.views.answer import accepted
-from modules.discord.views.buttons import Act, Press, button
+from modules.discord.views.buttons import Act, Press, button, to_base36
 from modules.discord.views.forms import FormName, Submission, edit_form, remix_form
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
@@ -27,13 +29,13 @@ from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
-from modules.domain.people import GuildId
+from modules.domain.people import ChannelId, GuildId, MessageId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
 
 #: The same button by the same person within this time is one press: fingers and slow clients repeat.
 DOUBLE_PRESS_S = 1.5
 _REMEMBERED_PRESSES = 512
-MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE, Act.FORM_GENERATE})
+MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE, Act.FORM_GENERATE, Act.RECALL_DRAW})
 
 Interaction = discord.Interaction[discord.Client]
 Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
@@ -42,11 +44,14 @@ Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
 class Controls:
     """Acts on presses and submissions. Raises FulletError; `Failures` words it."""
 
-    def __init__(self, house: House, asking: Asking, own: OwnPictures, form: GenerationForm, voices: Voices) -> None:
+    def __init__(
+        self, house: House, asking: Asking, own: OwnPictures, form: GenerationForm, recalls: Recalls, voices: Voices
+    ) -> None:
         self._house = house
         self._asking = asking
         self._own = own
         self._form = form
+        self._recalls = recalls
         self._voices = voices
         self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
         self._deeds: dict[Act, Deed] = {
@@ -71,18 +76,19 @@ class Controls:
             return
         match press.act:
             case None:
-                raise FulletError(ErrorCode.RECIPE_GONE)
+                await self._pressed_job(interaction, press)
             case Act.MY_QUEUE:
                 await self._own.show_queue(interaction)
             case Act.HISTORY:
                 await self._own.show_history(interaction, press.argument)
             case Act.FORM_WORDS | Act.FORM_STRENGTHS | Act.FORM_GENERATE | Act.FORM_DEFAULT:
                 await self._form.press(interaction, press.act)
+            case Act.START_OVER | Act.RECALL_DRAW | Act.RECALL_FORM:
+                await self._recalls.press(interaction, press)
             case Act.ERASE_ME:
                 await self._own.erase(interaction)
             case act:
-                job = await self._house.jobs.job(press.job_id) if press.job_id else None
-                await self._deeds[act](interaction, check_owner(job, interaction), press)
+                await self._deeds[act](interaction, await self._pressed_job(interaction, press), press)
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """One modal sent."""
@@ -163,21 +169,30 @@ class Controls:
 
     async def _open_remix(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
-        await interaction.response.send_modal(remix_form(job, self._spec(job), texts))
+        spec = self._spec(job)
+        if wishes.kind_of(job.recipe, spec) is WorkflowKind.FORM:
+            await self._form.open(interaction, draft_of(job))
+            return
+        await interaction.response.send_modal(remix_form(job, spec, texts))
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.show_recipe(interaction, job)
 
     async def _ask_to_delete(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
-        yes = button(Act.DELETE_NOW, texts("button.delete_now"), job.id, style=discord.ButtonStyle.danger)
+        asked_on = to_base36(interaction.message.id) if interaction.message else ""
+        yes = button(Act.DELETE_NOW, texts("button.delete_now"), job.id, asked_on, style=discord.ButtonStyle.danger)
         await show_privately(interaction, notice(texts("delete.question", count=job.recipe.count), yes, accent=Accent.RED))
 
     async def _delete(self, interaction: Interaction, job: Job, press: Press) -> None:
         await interaction.response.defer()
         texts = await self._voices.for_person(interaction)
         await self._house.blobs.erase_job(job.id)
-        await self._own.remove_message(job)
+        if press.argument and interaction.channel_id is not None:
+            # The very message it was asked on: the store learns its id a moment after people see it.
+            await self._own.remove_message(ChannelId(interaction.channel_id), MessageId(int(press.argument, 36)))
+        elif job.result_message_id is not None:
+            await self._own.remove_message(job.channel_id, job.result_message_id)
         await interaction.edit_original_response(view=notice(texts("delete.done", count=job.recipe.count)))
 
     # --- shared ---------------------------------------------------------------------------------------------------------
@@ -204,6 +219,15 @@ class Controls:
         if "count" in submission.answers:
             wish = replace(wish, count=whole_number(submission.text("count"), "count", 1, MAX_PICTURES_PER_JOB) or 1)
         return wish
+
+    async def _pressed_job(self, interaction: Interaction, press: Press) -> Job:
+        """The job of a button, for whoever may act on it. Raises RECIPE_GONE where only its message is left, JOB_*."""
+        job = await self._house.jobs.job(press.job_id) if press.job_id else None
+        message = interaction.message
+        if job is None and message is not None and not message.flags.ephemeral:
+            check_addressee(message, interaction)
+            raise FulletError(ErrorCode.RECIPE_GONE)
+        return check_owner(job, interaction)
 
     async def _picture(self, job_id: JobId, index: int) -> BlobId:
         blob_ids = await self._house.blobs.of_job(job_id)

@@ -16,6 +16,7 @@ from modules.discord.views.notices import problem_notice
 from modules.discord.voices import Voices
 from modules.discord.wording import plain
 from modules.domain.errors import ErrorCode, FulletError, Param
+from modules.domain.people import MessageId
 from modules.utils.i18n import Texts
 
 log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class Failures:
         if failure is None or interaction.type is discord.InteractionType.autocomplete:
             return
         texts = await self._voices.for_person(interaction)
-        notice = problem_notice(self.sentence(failure, texts), failure.code, texts)
+        notice = problem_notice(self.sentence(failure, texts), failure.code, texts, _shown_on(interaction))
         try:
             await show_privately(interaction, notice)
         except DISCORD_TROUBLE as trouble:
@@ -120,6 +121,12 @@ async def show_privately(
         await interaction.edit_original_response(view=view, attachments=attached)
     else:
         await interaction.followup.send(view=view, files=attached, ephemeral=True)
+
+
+def _shown_on(interaction: discord.Interaction) -> MessageId | None:
+    """The message whose button was pressed, if others can find it again."""
+    message = interaction.message
+    return None if message is None or message.flags.ephemeral else MessageId(message.id)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -41,8 +41,9 @@ class GenerationForm:
         self._turns: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, interaction: Interaction, draft: Draft | None = None) -> None:
-        """`/gen`: the draft that is still warm, else an empty one with the person's defaults."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        """`/gen`: the draft that is still warm, else an empty one with the person's defaults. `draft`: to go on from another."""
+        if not interaction.response.is_done():
+            await interaction.response.defer(ephemeral=True, thinking=True)
         await self._show(interaction, await self._change(interaction, lambda kept: draft or kept))
 
     async def choose(self, interaction: Interaction, field: str, values: Sequence[str], on_page: Sequence[str]) -> None:

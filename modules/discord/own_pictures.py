@@ -14,7 +14,7 @@ from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import ACTIVE_STATES, Job, JobState, short_id
-from modules.domain.people import UserId
+from modules.domain.people import ChannelId, MessageId, UserId
 
 #: Jobs on one page of the history: each shows a small picture, so that a page is quick on a phone.
 PAGE = 3
@@ -87,10 +87,9 @@ class OwnPictures:
         await self._house.people.erase(user_id)
         await interaction.edit_original_response(view=notice(texts("mydata.erased")))
 
-    async def remove_message(self, job: Job) -> None:
-        """Take the result's message away, wherever the person has it."""
-        if job.result_message_id is not None:
-            await self._post.delete(job.channel_id, job.result_message_id)
+    async def remove_message(self, channel_id: ChannelId, message_id: MessageId) -> None:
+        """Take a result's message away; one that is gone is no error."""
+        await self._post.delete(channel_id, message_id)
 
     async def _entry(self, job: Job) -> HistoryEntry:
         blob_ids = await self._house.blobs.of_job(job.id)

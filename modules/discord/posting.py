@@ -120,6 +120,16 @@ def custom_ids(components: Sequence[object]) -> set[str]:
     return found
 
 
+def texts_of(components: Sequence[object]) -> list[str]:
+    """All words of a message's components, in reading order."""
+    found: list[str] = []
+    for component in components:
+        if isinstance(component, discord.TextDisplay):
+            found.append(component.content)
+        found += texts_of(getattr(component, "children", ()))
+    return found
+
+
 def job_id_of(message: discord.Message) -> JobId | None:
     """The job a message of ours shows, by its buttons; whether it is ours at all is the caller's to ask of the store."""
     presses = (re.fullmatch(TEMPLATE, custom) for custom in sorted(custom_ids(message.components)))

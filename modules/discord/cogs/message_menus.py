@@ -9,12 +9,10 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.checks import check_owner
-from modules.discord.failures import show_privately
-from modules.discord.posting import Attached, job_id_of
+from modules.discord.posting import job_id_of
 from modules.discord.translator import phrase as _
 from modules.discord.views.buttons import Act, Press
 from modules.discord.views.forms import FormName, picture_form
-from modules.discord.views.recipe_card import written_recipe
 from modules.domain.errors import ErrorCode, FulletError
 
 if TYPE_CHECKING:
@@ -58,15 +56,12 @@ class MessageMenus(commands.Cog):
     async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """How it was made: from our store, else from the file itself."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        texts = await self.bot.voices.for_person(interaction)
         job_id = job_id_of(message)
         job = await self.bot.house.jobs.job(job_id) if job_id else None
         if job is not None:
             await self.bot.own.show_recipe(interaction, check_owner(job, interaction))
             return
-        text = await self.bot.asking.recipe_in(_first_picture(message))
-        file = Attached(name="recipe.json", data=text.encode())
-        await show_privately(interaction, written_recipe(text, file, texts), [file.as_file()])
+        await self.bot.recalls.show(interaction, _first_picture(message))
 
 
 def _first_picture(message: discord.Message) -> discord.Attachment:

@@ -18,7 +18,6 @@ from modules.discord.translator import phrase as _
 from modules.discord.views.buttons import Act, button
 from modules.discord.views.layout import Accent, card
 from modules.discord.views.notices import notice
-from modules.discord.views.recipe_card import written_recipe
 from modules.discord.views.settings_card import settings_card
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
@@ -64,10 +63,7 @@ class MyPictures(commands.Cog):
         if file is None:
             await self.bot.own.show_recipe(interaction, await self.bot.own.recall(interaction, id))
             return
-        text = await self.bot.asking.recipe_in(file)
-        kept = Attached(name="recipe.json", data=text.encode())
-        texts = await self.bot.voices.for_person(interaction)
-        await show_privately(interaction, written_recipe(text, kept, texts), [kept.as_file()])
+        await self.bot.recalls.show(interaction, file)
 
     @app_commands.command(name="settings", description=_("command.settings.description"))
     @app_commands.describe(

@@ -37,6 +37,9 @@ class Act(StrEnum):
     DELETE_NOW = "delete_now"
     MY_QUEUE = "queue"
     ERASE_ME = "erase_me"
+    START_OVER = "start_over"  #: from the prompt of a picture whose job is gone; argument: its message's id, base 36
+    RECALL_DRAW = "recall_draw"  #: the recipe is attached to the button's own message
+    RECALL_FORM = "recall_form"
     FORM_WORDS = "gen_words"
     FORM_STRENGTHS = "gen_loras"
     FORM_GENERATE = "gen_go"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from discord import ui
 
-from modules.discord.views.buttons import Act, button, row
+from modules.discord.views.buttons import Act, button, row, to_base36
 from modules.discord.views.layout import Accent, card
 from modules.domain.errors import ErrorCode
+from modules.domain.people import MessageId
 from modules.utils.i18n import Texts
 
 
-def problem_notice(sentence: str, code: ErrorCode, texts: Texts) -> ui.LayoutView:
-    """A refusal, with a button where there is something to press."""
+def problem_notice(sentence: str, code: ErrorCode, texts: Texts, about: MessageId | None = None) -> ui.LayoutView:
+    """A refusal, with a button where there is something to press. `about`: the message whose button was pressed."""
     if code is ErrorCode.ACTIVE_LIMIT_REACHED:
         return card(Accent.RED, sentence, row(button(Act.MY_QUEUE, texts("button.my_queue"))))
+    if code is ErrorCode.RECIPE_GONE and about is not None:
+        start_over = button(Act.START_OVER, texts("button.remix"), argument=to_base36(about), emoji="🎛️")
+        return card(Accent.GREY, sentence, row(start_over))
     return card(Accent.RED, sentence)
 
 

@@ -7,12 +7,17 @@ import json
 from discord import ui
 
 from modules.discord.posting import Attached
+from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import model_label
+from modules.discord.wording import model_label, small
+from modules.discord.written_recipes import WrittenRecipe
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job, short_id
 from modules.domain.recipes import Recipe
 from modules.utils.i18n import Texts
+
+#: What the answer to `/recall` with a file carries; its buttons read it again.
+RECIPE_FILE = "recipe.json"
 
 
 def recipe_card(job: Job, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView:
@@ -32,12 +37,32 @@ def recipe_card(job: Job, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView
         (texts("recipe.id"), short_id(job.id)),
     ]
     pieces.append(boxed("\n".join(f"{name}: {value}" for name, value in facts if value), 900))
-    return card(Accent.GREY, *pieces, ui.File(f"attachment://{recipe_file(job).name}"))
+    controls = row(
+        button(Act.AGAIN, texts("button.again"), job.id, emoji="🔁"), button(Act.REMIX, texts("button.remix"), job.id, emoji="🎛️")
+    )
+    return card(Accent.GREY, *pieces, ui.File(f"attachment://{recipe_file(job).name}"), controls)
 
 
-def written_recipe(text: str, file: Attached, texts: Texts) -> ui.LayoutView:
-    """The recipe that stands in a picture's own file; whoever sent the file may have written it."""
-    return card(Accent.GREY, f"### {texts('recipe.title')}", boxed(text), ui.File(f"attachment://{file.name}"))
+def written_card(recipe: WrittenRecipe, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView:
+    """A recipe that came in a file; the message carries it as RECIPE_FILE, which its buttons read again."""
+    draft = recipe.draft
+    pieces: list[Piece | str] = [f"### {texts('recipe.title')}", boxed(draft.prompt or texts("card.no_prompt"))]
+    if draft.negative_prompt:
+        pieces += [texts("recipe.negative"), boxed(draft.negative_prompt, 600)]
+    facts = [
+        (texts("recipe.model"), spec.label if spec else draft.model),
+        (texts("recipe.size"), draft.size),
+        (texts("recipe.seed"), draft.seed),
+        (texts("recipe.steps"), draft.steps),
+        (texts("recipe.cfg"), draft.cfg),
+        (texts("recipe.loras"), ", ".join(f"{name} ({draft.strength_of(at)})" for at, name in enumerate(draft.loras))),
+    ]
+    pieces.append(boxed("\n".join(f"{name}: {value}" for name, value in facts if value) or "-", 900))
+    pieces.append(small(texts("recall.had_picture")) if recipe.had_picture else "")
+    controls = [button(Act.RECALL_FORM, texts("button.recall_form"), emoji="🎛️")]
+    if spec is not None and draft.prompt:
+        controls.insert(0, button(Act.RECALL_DRAW, texts("button.recall_draw"), emoji="🔁"))
+    return card(Accent.GREY, *pieces, ui.File(f"attachment://{RECIPE_FILE}"), row(*controls))
 
 
 def recipe_file(job: Job) -> Attached:

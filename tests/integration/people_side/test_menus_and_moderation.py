@@ -71,7 +71,7 @@ async def test_a_recipe_comes_out_of_the_file_itself(front: Front, people: Peopl
     recalled = await bruno.slash("recall", file=await bruno.upload("whale.png", carrying.data))
     assert "a whale" in recalled.text
     plain = await bruno.slash("recall", file=await bruno.upload("plain.png", a_png(1).data))
-    assert "from another version" in plain.text
+    assert "There is no recipe of mine in that file" in plain.text
 
 
 async def test_blocked_words_are_refused_until_they_are_allowed_again(front: Front, people: People) -> None:
