@@ -7,9 +7,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-TORCH := torch==2.13.0
+TORCH := torch==2.13.0 numpy
 
-.PHONY: help setup demo test test-nodes check lint types format bench bench-scheduler bench-fleet bench-merge soak doctor lock clean
+.PHONY: help setup demo test test-nodes check lint types format bench bench-people bench-scheduler bench-fleet bench-merge soak doctor pictures lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,11 +55,21 @@ format: $(VENV)/.dev ## Put the code into the house style
 bench: $(VENV)/.dev ## Measure what a member feels: start, answers, lag, memory
 	@$(BIN)/python -m tools.bench
 
+bench-people: $(VENV)/.dev ## Measure what people see: presses, progress, previews, fifty live cards
+	@$(BIN)/python -m tools.bench_people
+
 bench-scheduler: $(VENV)/.runtime ## Simulate a community under four scheduling policies, with gates
 	@$(BIN)/python -m tools.bench_scheduler
 
+bench-merge: $(VENV)/.dev ## Does merging pay on your server? make bench-merge COMFYUI_URL=http://...
+	@test -n "$(COMFYUI_URL)" || { echo "Say which server: make bench-merge COMFYUI_URL=http://127.0.0.1:8188"; exit 2; }
+	@$(BIN)/python -m tools.bench_merge $(COMFYUI_URL) $(ARGS)
+
 doctor: $(VENV)/.runtime ## Check .env, Discord, the database and every ComfyUI
 	@$(BIN)/python app.py doctor $(ARGS)
+
+pictures: $(VENV)/.dev ## Take the pictures in docs/pictures/ anew (needs Chromium)
+	@$(BIN)/python -m tools.take_pictures $(ARGS)
 
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
