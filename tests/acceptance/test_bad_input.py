@@ -9,7 +9,7 @@ from modules.sandbox.comfy_server.faults import Match
 from tests.support.gpu_log import drawings
 from tests.support.person import Person, Refused
 from tests.support.program import HouseOptions, WholeHouse
-from tests.support.wishing import PATIENCE_S, ask, card, draw, results, sessions
+from tests.support.wishing import PATIENCE_S, ask, draw, results, sessions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -108,7 +108,8 @@ async def test_the_third_job_is_refused_while_one_runs_and_one_waits_and_the_que
     assert refused.message is not None
     listed = await guest.press(refused.message, "My queue")
     assert "2 jobs in the works" in listed.text
-    for waiting in listed.message.buttons if listed.message else []:
+    assert listed.message is not None
+    for waiting in listed.message.buttons:
         await guest.press(listed.message, waiting.custom_id or "")
     for gpu in house.gpus:
         gpu.faults.clear()

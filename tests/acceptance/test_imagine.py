@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from modules.sandbox.comfy_server import ComfySandbox
 from tests.support.gpu_log import the_drawing
 from tests.support.person import Person
 from tests.support.pictures import kind_of, pixels, texts_in
-from tests.support.program import HouseOptions, WholeHouse
+from tests.support.program import HouseOptions, WholeHouse, until
 from tests.support.wishing import PATIENCE_S, ask, card, draw, pictures_on, result, seed_on, session, sessions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -125,14 +124,13 @@ async def test_copies_of_all_pictures_lie_in_the_operators_folder(house: WholeHo
     message = await draw(guest, "a tin robot", count=2)
     sent = await pictures_on(guest, message)
     names = [file.filename.removeprefix("fullet-") for file in message.files]
-    async with asyncio.timeout(PATIENCE_S):
-        while not set(names) <= (found := await copies_in(house.folder / "copies")).keys():
-            await asyncio.sleep(0.02)
-    assert [found[name] for name in names] == sent
+    await until(lambda: set(names) <= copies_in(house.folder / "copies").keys(), "the copies")
+    copies = copies_in(house.folder / "copies")
+    assert [copies[name] for name in names] == sent
 
 
-async def copies_in(folder: Path) -> dict[str, bytes]:
-    return await asyncio.to_thread(lambda: {path.name: path.read_bytes() for path in folder.rglob("*.png")})
+def copies_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
 
 
 async def test_prompts_are_suggested_own_ones_first_then_ideas_in_ones_language(house: WholeHouse, guest: Person) -> None:

@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,16 @@ from tests.support.person import People, Person
 ROOT = Path(__file__).parents[2]
 UP_WITHIN_S = 40.0
 DOWN_WITHIN_S = 30.0
+
+
+async def until(is_so: Callable[[], object], what: str, *, within_s: float = UP_WITHIN_S) -> None:
+    """Wait for a fact that rings no bell, such as a file or a line of a log."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not is_so():  # noqa: ASYNC110 - see above
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {within_s:g} s for {what}") from None
 
 
 @dataclass(slots=True)
