@@ -27,8 +27,11 @@ class PlainComfy:
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http, self._url = http, url
 
+    async def object_info(self) -> Any:
+        return await self._json("/object_info")
+
     async def listing(self) -> ServerListing:
-        return ServerListing.from_object_info(await self._json("/object_info"))
+        return ServerListing.from_object_info(await self.object_info())
 
     async def upload(self, picture: Image.Image) -> str:
         """The name under which a graph may load it."""
@@ -48,6 +51,17 @@ class PlainComfy:
 
     async def run(self, built: BuiltWorkflow) -> dict[int, Image.Image]:
         """Run it to the end; the pictures by slot."""
+        await self._finish(built)
+        return {slot: await self._picture(file) for slot, file in built.file_of_slot.items()}
+
+    async def run_timed(self, built: BuiltWorkflow) -> float:
+        """Run it to the end; seconds from start to success by the server's own clock."""
+        messages = dict((await self._finish(built))["status"]["messages"])
+        milliseconds: float = messages["execution_success"]["timestamp"] - messages["execution_start"]["timestamp"]
+        return milliseconds / 1000
+
+    async def _finish(self, built: BuiltWorkflow) -> Any:
+        """Its entry in the history."""
         status, answer, prompt_id = await self.submit(built.graph)
         assert (status, answer.get("node_errors")) == (200, {}), answer
         async with asyncio.timeout(RUN_LIMIT_S):
@@ -55,7 +69,7 @@ class PlainComfy:
                 await asyncio.sleep(0.02)
         assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
         assert set(entry["outputs"]) == set(built.save_nodes)
-        return {slot: await self._picture(file) for slot, file in built.file_of_slot.items()}
+        return entry
 
     async def _json(self, path: str) -> Any:
         async with self._http.get(self._url + path) as answer:
