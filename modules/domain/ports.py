@@ -6,22 +6,38 @@ a store has then either committed or done nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from modules.domain.catalogue import Choices, ModelSpec, TemplateProblem, Wish, WorkflowKind
-from modules.domain.errors import ErrorCode, Param
 from modules.domain.events import Event
 from modules.domain.images import BlobId, Picture
-from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
-from modules.domain.people import ChannelId, GuildId, MessageId, UserId
-from modules.domain.queue import Pick, Place, QueueSnapshot, QueueStatus
+from modules.domain.jobs import Attempt, AttemptId, Job, JobId, JobRequest, ServerName, WorkClass
+from modules.domain.people import UserId
+from modules.domain.queue import Place, QueueStatus
 from modules.domain.recipes import ModelName, Recipe
-from modules.domain.records import AuditEntry, GuildSettings, Limits, MessageKind, OutboxItem, PersonSettings
 from modules.domain.servers import RunEvent, RunReport, ServerFacts
-from modules.domain.sessions import Session
+from modules.domain.stores import BlobStore, ControlStore, Decide, JobStore, Outbox, PeopleStore, SessionStore
+
+__all__ = [
+    "BlobStore",
+    "Catalogue",
+    "Clock",
+    "ControlStore",
+    "Decide",
+    "Events",
+    "ImageServer",
+    "JobStore",
+    "Outbox",
+    "PeopleStore",
+    "PictureIntake",
+    "SessionStore",
+    "Studio",
+    "StudioAdmin",
+    "Ticket",
+]
 
 
 class Clock(Protocol):
@@ -244,231 +260,3 @@ class ImageServer(Protocol):
     async def free_memory(self) -> None:
         """Ask it to unload models before the next prompt."""
         ...
-
-
-Decide = Callable[[QueueSnapshot], Pick | None]
-
-
-class JobStore(Protocol):
-    """The queue on disk. Each method is one transaction; each change of state is a compare-and-set that says whether it won."""
-
-    async def accept(self, request: JobRequest, limits: Limits, *, sharing: Collection[str] | None = None) -> tuple[Job, bool]:
-        """Store a job as QUEUED; (job, True), or the earlier one of the same interaction and False.
-
-        `sharing`: the exact keys that share a server with this job; who comes back from idle is lifted to the least `vt` among
-        people waiting with one of them (None: any key). Raises ACTIVE_LIMIT_REACHED (limit), QUEUE_FULL, PERSON_BANNED.
-        """
-        ...
-
-    async def job(self, job_id: JobId) -> Job | None:
-        """One job."""
-        ...
-
-    async def jobs(
-        self,
-        *,
-        user_id: UserId | None = None,
-        states: Collection[JobState] | None = None,
-        before_seq: int | None = None,
-        limit: int = 100,
-        newest_first: bool = True,
-    ) -> Sequence[Job]:
-        """Jobs by owner and state."""
-        ...
-
-    async def active_count(self, user_id: UserId) -> int:
-        """Waiting and running jobs of a person."""
-        ...
-
-    async def waiting_classes(self) -> Mapping[str, WorkClass]:
-        """The distinct exact keys that wait, with their work."""
-        ...
-
-    async def snapshot(self, exact_keys: Collection[str] | None = None) -> QueueSnapshot:
-        """The waiting jobs (of these keys), for forecasts."""
-        ...
-
-    async def claim(
-        self, server: ServerName, boot_id: BootId, exact_keys: Collection[str], decide: Decide, *, max_people: int = 128
-    ) -> Attempt | None:
-        """Choose and take a batch in one exclusive transaction.
-
-        Loads the least-served people who wait with one of these keys, calls `decide`, commits states, `vt` and the attempt.
-        """
-        ...
-
-    async def attempt(self, attempt_id: AttemptId) -> Attempt | None:
-        """An attempt with its jobs as they now stand, in batch order."""
-        ...
-
-    async def mark_submitted(self, attempt_id: AttemptId) -> None:
-        """SUBMITTING -> SUBMITTED for its jobs that are still in it."""
-        ...
-
-    async def settle_generated(
-        self, attempt_id: AttemptId, job_id: JobId, pictures: Sequence[Picture], report: RunReport
-    ) -> bool:
-        """Store the pictures, free the person's slot, put the result into the outbox; False when another result was first."""
-        ...
-
-    async def settle_failed(
-        self, job_id: JobId, code: ErrorCode, params: Mapping[str, Param], *, attempt_id: AttemptId | None = None
-    ) -> bool:
-        """FAILED, refunded, with a FAILURE in the outbox; False when it was over already."""
-        ...
-
-    async def requeue(
-        self,
-        attempt_id: AttemptId,
-        job_ids: Collection[JobId],
-        reason: ErrorCode,
-        *,
-        counts: bool = True,
-        server_died: bool = False,
-        alone: bool = False,
-    ) -> Sequence[JobId]:
-        """Back to QUEUED at their old place, charge given back (never below the floor); those that really moved.
-
-        `counts`: the attempt counts against the budget of infrastructure attempts. `server_died`: it counts towards poison.
-        `alone`: from now on the job runs in an attempt of its own (`WaitingJob.runs_alone`).
-        """
-        ...
-
-    async def end_attempt(self, attempt_id: AttemptId, report: RunReport | None, form: str = "") -> None:
-        """Close the attempt's row; nothing is owed for it any more."""
-        ...
-
-    async def cancel(self, job_id: JobId) -> tuple[Job, JobState] | None:
-        """(job, state before) when it was active; None when unknown or over. Charge is given back only if it never ran."""
-        ...
-
-    async def unfinished_attempts(self, server: ServerName, *, except_boot: BootId | None = None) -> Sequence[Attempt]:
-        """Attempts of this server that are open and, with `except_boot`, belong to another start of the program."""
-        ...
-
-    async def abandoned_attempts(self, since: datetime) -> Sequence[Attempt]:
-        """Open attempts of servers that nobody has held a lease on since then, with jobs still in flight."""
-        ...
-
-    async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
-        """Own this server until `life` from now, or renew it; False while another boot's lease lives.
-
-        `steal`: take it even then; only for a caller who knows that no other process of the house lives.
-        """
-        ...
-
-    async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
-        """Give it up, if it is ours."""
-        ...
-
-    async def set_card(self, job_id: JobId, message_id: MessageId | None) -> None:
-        """Remember the message that shows this job while it waits and runs."""
-        ...
-
-    async def move_channel(self, user_id: UserId, channel_id: ChannelId) -> None:
-        """The person's undelivered jobs now go to this channel (theirs was deleted and made anew)."""
-        ...
-
-
-class Outbox(Protocol):
-    """Messages owed."""
-
-    async def due(self, now: datetime, limit: int = 20) -> Sequence[OutboxItem]:
-        """What may be tried now, oldest first."""
-        ...
-
-    async def claim_send(self, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
-        """Write the intent before the send and keep other couriers off it for `hold`; None if it is not due or done."""
-        ...
-
-    async def delivered(self, job_id: JobId, kind: MessageKind, message_id: MessageId | None) -> bool:
-        """Sent; a RESULT makes the job DELIVERED. False when it was noted before."""
-        ...
-
-    async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-        """Try again then."""
-        ...
-
-    async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
-        """Give up; a RESULT makes the job UNDELIVERABLE. The pictures are kept."""
-        ...
-
-    async def next_due(self) -> datetime | None:
-        """When the next item becomes due."""
-        ...
-
-
-class BlobStore(Protocol):
-    """Bytes of pictures."""
-
-    async def put(self, picture: Picture) -> BlobId:
-        """Keep a picture."""
-        ...
-
-    async def get(self, blob_id: BlobId) -> Picture | None:
-        """None when it is gone (retention, erased)."""
-        ...
-
-    async def of_job(self, job_id: JobId) -> Sequence[BlobId]:
-        """The result pictures of a job in order; empty when they are gone."""
-        ...
-
-    async def last_of(self, user_id: UserId) -> BlobId | None:
-        """The last picture of a person's session: uploaded there or delivered there."""
-        ...
-
-    async def remember_last(self, user_id: UserId, blob_id: BlobId) -> None:
-        """Note an upload as the last picture. Delivered results are noted by `settle_generated`."""
-        ...
-
-    async def erase_job(self, job_id: JobId) -> None:
-        """Delete the pictures of a job."""
-        ...
-
-    async def sweep(self, older_than: datetime) -> int:
-        """Delete pictures nothing waits for; how many went."""
-        ...
-
-
-class SessionStore(Protocol):
-    """Private channels by person."""
-
-    async def get(self, guild_id: GuildId, user_id: UserId) -> Session | None: ...
-    async def by_channel(self, channel_id: ChannelId) -> Session | None: ...
-    async def save(self, session: Session) -> None: ...
-    async def touch(self, channel_id: ChannelId, at: datetime) -> None: ...
-    async def remove(self, channel_id: ChannelId) -> None: ...
-    async def all(self, guild_id: GuildId) -> Sequence[Session]: ...
-    async def idle(self, guild_id: GuildId, since: datetime) -> Sequence[Session]:
-        """Sessions without activity since then and without an active or undelivered job, longest idle first."""
-        ...
-
-
-class PeopleStore(Protocol):
-    """What we remember of people and guilds."""
-
-    async def settings(self, user_id: UserId) -> PersonSettings: ...
-    async def save_settings(self, settings: PersonSettings) -> None: ...
-    async def guild(self, guild_id: GuildId) -> GuildSettings: ...
-    async def save_guild(self, settings: GuildSettings) -> None: ...
-    async def recent_prompts(self, user_id: UserId, starting: str, limit: int) -> Sequence[str]:
-        """The person's own distinct prompts that contain `starting`, newest first."""
-        ...
-
-    async def export(self, user_id: UserId) -> Mapping[str, object]:
-        """Everything stored about a person, as JSON-ready values."""
-        ...
-
-    async def erase(self, user_id: UserId) -> None:
-        """Forget a person: settings, prompts, pictures. Active jobs are cancelled by the caller first."""
-        ...
-
-
-class ControlStore(Protocol):
-    """Small facts that every process of the house shares."""
-
-    async def get(self, key: str) -> str | None: ...
-    async def set(self, key: str, value: str | None) -> None: ...
-    async def with_prefix(self, prefix: str) -> Mapping[str, str]: ...
-    async def audit(self, entry: AuditEntry) -> None: ...
-    async def audit_trail(self, limit: int = 50) -> Sequence[AuditEntry]: ...
