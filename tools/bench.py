@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -117,6 +118,10 @@ async def _ask(house: WholeHouse, user: User, after_s: float) -> tuple[str, floa
         return answer["interaction_id"], at
 
 
+def _has_answers(house: WholeHouse, wanted: int) -> bool:
+    return len(_answers(house)[1]) >= wanted
+
+
 def _answers(house: WholeHouse) -> tuple[dict[str, float], dict[str, float]]:
     """When the bot first answered each interaction, and when it filled the answer in; by the stand-in's own log."""
     tokens: dict[str, str] = {}
@@ -166,7 +171,7 @@ async def _memory(folder: Path) -> Sequence[Figure]:
             for at in range(0, len(users), 50):
                 await asyncio.gather(*(_ask(house, user, 0.0) for user in users[at : at + 50]))
                 wanted = round_ * len(users) + at + 40
-                await _until(lambda wanted=wanted: len(_answers(house)[1]) >= wanted, 60.0)  # type: ignore[misc]
+                await _until(partial(_has_answers, house, wanted), 60.0)
         await _until(lambda: len(_answers(house)[1]) >= 2 * len(users) - 5, 60.0)
         full = process.memory_info().rss / MIB
         return [

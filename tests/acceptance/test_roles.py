@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ pytestmark = pytest.mark.postgres
 
 def is_result(message: Seen) -> bool:
     return bool(message.pictures) and "seed" in message.text and "drawn in" in message.text
+
+
+def a_result_of(prompt: str) -> Callable[[Seen], bool]:
+    return lambda message: is_result(message) and f"> {prompt}" in message.text
 
 
 async def test_pictures_arrive_although_each_part_is_a_process_and_a_worker_and_the_courier_die(
@@ -46,11 +51,7 @@ async def test_pictures_arrive_although_each_part_is_a_process_and_a_worker_and_
         for person in people:
             channel = f"session-{person.username}"
             for round_ in range(2):
-                await person.wait_for_message(
-                    lambda message, text=f"> {person.username} {round_}": is_result(message) and text in message.text,
-                    channel=channel,
-                    timeout=60,
-                )
+                await person.wait_for_message(a_result_of(f"{person.username} {round_}"), channel=channel, timeout=60)
             results = [message for message in await person.messages(channel) if is_result(message)]
             assert len(results) == 2
         status = await people[2].slash("admin status")
