@@ -13,6 +13,7 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.admin_notes import AdminNotes
 from modules.discord.asking import Asking
 from modules.discord.card_keeper import CardKeeper
 from modules.discord.checks import check_guild
@@ -84,9 +85,9 @@ class FulletBot(commands.Bot):
         self.options = options
         self.phrases = Phrasebook.load(options.default_language)
         self.voices = Voices(self.phrases, house.people)
-        self.failures = Failures(self.voices)
         self.post = Post(self)
         self.rooms = SessionRooms(self, house, self.voices, options)
+        self.failures = Failures(self.voices, AdminNotes(self.rooms, house.clock))
         self.asking = Asking(house, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
         self.own = OwnPictures(house, self.post, self.voices)

@@ -11,6 +11,7 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.admin_notes import AdminNotes
 from modules.discord.refusals import DISCORD_TROUBLE, INTERACTION_ANSWERED, MISSING_PERMISSIONS, UNKNOWN_INTERACTION
 from modules.discord.views.notices import problem_notice
 from modules.discord.voices import Voices
@@ -61,8 +62,9 @@ def _written(name: str, value: Param, texts: Texts) -> Param:
 class Failures:
     """Turns whatever was raised into an answer the person can act on."""
 
-    def __init__(self, voices: Voices) -> None:
+    def __init__(self, voices: Voices, admins: AdminNotes) -> None:
         self._voices = voices
+        self._admins = admins
 
     @asynccontextmanager
     async def worded(self, interaction: discord.Interaction) -> AsyncIterator[None]:
@@ -83,6 +85,9 @@ class Failures:
             await show_privately(interaction, notice)
         except DISCORD_TROUBLE as trouble:
             log.warning("failure_not_shown", code=failure.code.value, trouble=type(trouble).__name__)
+        if failure.code is ErrorCode.PERMISSION_MISSING and interaction.guild is not None:
+            log.warning("right_missing", guild_id=interaction.guild_id, permission=failure.params.get("permission"))
+            await self._admins.tell(interaction.guild, self.sentence(failure, self._voices.for_guild(interaction.guild)))
 
     def sentence(self, failure: FulletError, texts: Texts) -> str:
         """The sentence of a failure in one language."""

@@ -1,8 +1,8 @@
 """The faults of the earlier bot, one by one: none of them may come back.
 
 Those about starts and restarts need a house of their own and stand elsewhere: `.env` read too late in `test_operator.py`, all
-lost at a restart in `test_restarts.py`, session timers in `test_sessions.py`. That a LoRA is applied or refused, never ignored, is
-tested where LoRAs can be chosen.
+lost at a restart in `test_restarts.py`, session timers in `test_sessions.py`. That a LoRA is applied or refused, never
+ignored, is tested where LoRAs can be chosen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,40 @@
+"""What only administrators can mend is told in `#admin-tools`, the same thing at most once an hour."""
+
+from __future__ import annotations
+
+import discord
+import structlog
+
+from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.session_rooms import SessionRooms
+from modules.discord.views.layout import Accent
+from modules.discord.views.notices import notice
+from modules.domain.errors import FulletError
+from modules.domain.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+#: Everybody who is refused meets the same fault; the administrators need to hear of it once.
+AGAIN_AFTER_S = 3600.0
+
+
+class AdminNotes:
+    """Writes to the administrators of a guild."""
+
+    def __init__(self, rooms: SessionRooms, clock: Clock) -> None:
+        self._rooms = rooms
+        self._clock = clock
+        self._told: dict[tuple[int, str], float] = {}
+
+    async def tell(self, guild: discord.Guild, sentence: str) -> None:
+        """One line; raises nothing, for what is wrong may also keep us from writing there."""
+        now = self._clock.monotonic()
+        if now - self._told.get((guild.id, sentence), float("-inf")) < AGAIN_AFTER_S:
+            return
+        self._told[guild.id, sentence] = now
+        try:
+            tools = await self._rooms.admin_tools(guild)
+            if tools is not None:
+                await tools.send(view=notice(sentence, accent=Accent.RED), allowed_mentions=discord.AllowedMentions.none())
+        except (FulletError, *DISCORD_TROUBLE) as error:
+            log.warning("admins_not_told", guild_id=guild.id, reason=type(error).__name__)
