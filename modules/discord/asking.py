@@ -62,8 +62,9 @@ class Asking:
         wish = replace(wish, model=wish.model or settings.model)
         recipe, work = self._house.catalogue.resolve(wish)
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
-        check_wish(wish, self._house.catalogue.model(recipe.model), guild_settings, interaction.channel)
-        session = await self._rooms.ensure(member)
+        spec = self._house.catalogue.model(recipe.model)
+        check_wish(wish, spec, guild_settings, interaction.channel)
+        session = await self._rooms.ensure(member, is_age_restricted=spec.is_age_restricted)
         person = Person(
             user_id=UserId(member.id),
             guild_id=GuildId(member.guild.id),

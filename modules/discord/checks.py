@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 import discord
 
+from modules.discord.blocked_words import blocked_in
 from modules.domain.catalogue import ModelSpec, Wish
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Job
@@ -19,8 +19,7 @@ ADMIN_WEIGHT, BOOSTER_WEIGHT, MEMBER_WEIGHT = 4.0, 2.0, 1.0
 
 def check_wish(wish: Wish, spec: ModelSpec, settings: GuildSettings, channel: object) -> None:
     """Raise PROMPT_BLOCKED or MODEL_AGE_RESTRICTED where the guild's rules forbid the wish."""
-    said = _words(f"{wish.prompt} {wish.negative_prompt}")
-    if any(_words(word) in said for word in settings.blocked_words if word.strip()):
+    if blocked_in(f"{wish.prompt}\n{wish.negative_prompt}", settings.blocked_words) is not None:
         raise FulletError(ErrorCode.PROMPT_BLOCKED)
     if spec.is_age_restricted and not _is_age_restricted(channel):
         raise FulletError(ErrorCode.MODEL_AGE_RESTRICTED, model=spec.label)
@@ -73,13 +72,6 @@ def check_guild(guild_id: int | None, allowed: GuildId | None) -> None:
         raise FulletError(ErrorCode.NOT_IN_A_GUILD)
     if allowed is not None and guild_id != allowed:
         raise FulletError(ErrorCode.OTHER_GUILD)
-
-
-def _words(text: str) -> str:
-    """The words in lower case, without accents or tricks of width, a space around each."""
-    flat = unicodedata.normalize("NFKD", text).casefold()
-    kept = "".join(char if char.isalnum() else " " for char in flat if not unicodedata.combining(char))
-    return f" {' '.join(kept.split())} "
 
 
 def _is_age_restricted(channel: object) -> bool:

@@ -174,7 +174,9 @@ class Delivery:
         """To the session; where that cannot be had, to a new one, once; else to the person directly."""
         job = letter.job
         channel_id: ChannelId | None = job.channel_id
-        if await self._rooms.is_private(job.channel_id) is not True:
+        is_for_adults = bool(letter.pictures) and self._is_for_adults(job)
+        is_suitable = not is_for_adults or self._rooms.is_age_restricted(job.channel_id)
+        if not is_suitable or await self._rooms.is_private(job.channel_id) is not True:
             channel_id = await self._another_room(job, unusable=None)
         for is_second in (False, True):
             if channel_id is None:
@@ -186,6 +188,8 @@ class Delivery:
                     raise
                 log.warning("session_unusable", channel_id=channel_id, code=error.code)
                 channel_id = None if is_second else await self._another_room(job, unusable=channel_id)
+        if is_for_adults:
+            raise NowhereToSend  # direct messages cannot ask for anybody's age
         try:
             direct = await self._post.direct_channel(job.user_id)
             return await self._send_to(direct, letter, search_since)
@@ -197,7 +201,9 @@ class Delivery:
     async def _another_room(self, job: Job, *, unusable: ChannelId | None) -> ChannelId | None:
         """The person's session, mended or made anew; None where that is not possible."""
         try:
-            session = await self._rooms.reopen(job.guild_id, job.user_id, unusable=unusable)
+            session = await self._rooms.reopen(
+                job.guild_id, job.user_id, unusable=unusable, is_age_restricted=self._is_for_adults(job)
+            )
         except FulletError as error:
             if error.code is ErrorCode.DATABASE_UNAVAILABLE:
                 raise
@@ -223,6 +229,10 @@ class Delivery:
             for number, picture in enumerate(letter.pictures, start=1)
         ]
         return await self._post.send(channel_id, letter.view, files, nonce=nonce_for(letter.job.id), pings=letter.pings)
+
+    def _is_for_adults(self, job: Job) -> bool:
+        spec = spec_of(self._house.catalogue.models(), job)
+        return spec is not None and spec.is_age_restricted
 
     def _upload_limit(self, job: Job) -> int:
         guild = self._client.get_guild(job.guild_id)

@@ -86,6 +86,14 @@ async def roomy_category(guild: discord.Guild, *, full: frozenset[int] = frozens
     return await guild.create_category(name, overwrites=_hidden(guild), reason="room for session channels")
 
 
+async def restrict_age(channel: discord.TextChannel) -> None:
+    """Have Discord ask for the person's age before it shows the channel. Raises PERMISSION_MISSING."""
+    try:
+        await channel.edit(nsfw=True, reason="a model for adults was asked for")
+    except discord.Forbidden as error:
+        raise FulletError(ErrorCode.PERMISSION_MISSING, permission="manage_channels") from error
+
+
 async def make_hidden(channel: discord.TextChannel, owner: discord.abc.Snowflake) -> None:
     """Put the rights of a session back where somebody opened it to everyone."""
     await channel.edit(overwrites=session_overwrites(channel.guild, owner), reason="a session is private")

@@ -19,6 +19,7 @@ from modules.discord.session_channels import (
     ensure_admin_tools,
     is_hidden,
     make_hidden,
+    restrict_age,
     roomy_category,
     session_categories,
     session_overwrites,
@@ -53,8 +54,12 @@ class SessionRooms:
         self._marker: SessionMarker | None = None
         self._ready = asyncio.Event()
 
-    async def ensure(self, member: discord.Member, *, unusable: ChannelId | None = None) -> Session:
+    async def ensure(
+        self, member: discord.Member, *, unusable: ChannelId | None = None, is_age_restricted: bool = False
+    ) -> Session:
         """This person's session, private and noted as active now. `unusable`: a channel that Discord just refused to us.
+
+        `is_age_restricted`: Discord must ask for the person's age before it shows the channel; once so, it stays so.
 
         Raises PERMISSION_MISSING (named), CHANNEL_LIMIT_REACHED, DATABASE_UNAVAILABLE; Discord's own troubles pass through.
         """
@@ -64,10 +69,12 @@ class SessionRooms:
             stored = await self._house.sessions.get(guild_id, user_id)
             channel = await self._stored_channel(member.guild, stored) or await self._marked_channel(member.guild, user_id)
             if channel is None or channel.id == unusable:
-                channel = await self._create(member)
+                channel = await self._create(member, is_age_restricted=is_age_restricted)
             elif not is_hidden(channel) or not channel.permissions_for(member).view_channel:
                 log.warning("session_rights_mended", channel_id=channel.id)
                 await make_hidden(channel, member)
+            if is_age_restricted and not channel.is_nsfw():
+                await restrict_age(channel)
             session = Session(
                 user_id=user_id, guild_id=guild_id, channel_id=ChannelId(channel.id), last_active_at=self._house.clock.now()
             )
@@ -76,7 +83,9 @@ class SessionRooms:
                 await self._house.jobs.move_channel(user_id, session.channel_id)
             return session
 
-    async def reopen(self, guild_id: GuildId, user_id: UserId, *, unusable: ChannelId | None = None) -> Session | None:
+    async def reopen(
+        self, guild_id: GuildId, user_id: UserId, *, unusable: ChannelId | None = None, is_age_restricted: bool = False
+    ) -> Session | None:
         """The session of somebody who is not pressing anything right now; None when they or their guild are gone."""
         guild = self._client.get_guild(guild_id)
         if guild is None:
@@ -85,12 +94,17 @@ class SessionRooms:
             member = guild.get_member(user_id) or await guild.fetch_member(user_id)
         except discord.NotFound:
             return None
-        return await self.ensure(member, unusable=unusable)
+        return await self.ensure(member, unusable=unusable, is_age_restricted=is_age_restricted)
 
     async def is_private(self, channel_id: ChannelId) -> bool | None:
         """Whether @everyone cannot see it, by what Discord last told us; None when we know no such channel."""
         channel = self._client.get_channel(channel_id)
         return is_hidden(channel) if isinstance(channel, discord.TextChannel) else None
+
+    def is_age_restricted(self, channel_id: ChannelId) -> bool:
+        """Whether Discord asks for people's age before it shows the channel, by what it last told us."""
+        channel = self._client.get_channel(channel_id)
+        return isinstance(channel, discord.TextChannel) and channel.is_nsfw()
 
     async def touch(self, channel_id: ChannelId) -> None:
         """Somebody did something there."""
@@ -178,7 +192,7 @@ class SessionRooms:
                 return channel
         return None
 
-    async def _create(self, member: discord.Member) -> discord.TextChannel:
+    async def _create(self, member: discord.Member, *, is_age_restricted: bool) -> discord.TextChannel:
         guild = member.guild
         check_rights(guild)
         if len(guild.channels) >= MAX_CHANNELS_PER_GUILD:
@@ -195,6 +209,7 @@ class SessionRooms:
                     category=category,
                     topic=topic,
                     overwrites=session_overwrites(guild, member),
+                    nsfw=is_age_restricted,
                     reason="private session",
                 )
             except discord.HTTPException as error:

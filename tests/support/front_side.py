@@ -287,6 +287,7 @@ class FrontDoor:
         self.database = database
         self.workshop = workshop
         self.clock = clock
+        self.library = the_library()
         self.listings = Listings()  #: what the servers have; empty: no server was ever reached
 
     @property
@@ -314,7 +315,7 @@ class FrontDoor:
         house = House(
             studio=studio,
             admin=studio,
-            catalogue=TemplateCatalogue(library=the_library(), listings=self.listings),
+            catalogue=TemplateCatalogue(library=self.library, listings=self.listings),
             intake=UploadIntake(self.workshop, self.database.blobs),
             jobs=self.database.jobs,
             blobs=self.database.blobs,

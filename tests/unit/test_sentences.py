@@ -33,6 +33,7 @@ FAMILIES = (
     "language.",
     "card.",
     "button.",
+    "act.",
     "unit.",
     "doctor.",
     "gen.",

@@ -10,6 +10,7 @@ import structlog
 from discord.ext import commands
 
 from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.wording import spec_of
 from modules.domain.errors import FulletError
 from modules.domain.jobs import ACTIVE_STATES, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
@@ -78,8 +79,11 @@ class Sessions(commands.Cog):
             if session is None:
                 return
             await self.bot.house.sessions.remove(session.channel_id)
-            if await self.bot.house.jobs.jobs(user_id=session.user_id, states=ACTIVE_STATES | {JobState.GENERATED}, limit=1):
-                again = await self.bot.rooms.reopen(session.guild_id, session.user_id)
+            owed = await self.bot.house.jobs.jobs(user_id=session.user_id, states=ACTIVE_STATES | {JobState.GENERATED})
+            if owed:
+                models = self.bot.house.catalogue.models()
+                is_for_adults = any((spec := spec_of(models, job)) and spec.is_age_restricted for job in owed)
+                again = await self.bot.rooms.reopen(session.guild_id, session.user_id, is_age_restricted=is_for_adults)
                 if again is not None:
                     await self.bot.house.jobs.move_channel(session.user_id, again.channel_id)
                     await self.bot.cards.moved(session.user_id, again.channel_id)

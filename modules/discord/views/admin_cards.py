@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from discord import ui
 
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import mention, moment, plain, small
+from modules.discord.wording import channel_link, mention, moment, plain, small
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import Job, short_id
 from modules.domain.queue import QueueStatus, ServerStatus
@@ -17,6 +17,8 @@ from modules.utils.i18n import Texts
 #: Servers and problems written out; Discord allows 4,000 characters in all.
 MOST_SERVERS = 8
 MOST_PROBLEMS = 6
+#: At most 122 characters each once escaped, with a comma between.
+MOST_BLOCKED_WORDS = 25
 _LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡"}
 
 
@@ -64,10 +66,37 @@ def audit_card(trail: Sequence[AuditEntry], texts: Texts) -> ui.LayoutView:
     """What administrators did, newest first."""
     if not trail:
         return card(Accent.GREY, texts("admin.audit_empty"))
-    lines = [
-        f"{moment(entry.at)} · {mention(entry.actor_id)} · `{entry.act}` {plain(entry.subject, 60)}".rstrip() for entry in trail
-    ]
+    lines = [f"{moment(entry.at)} · {mention(entry.actor_id)} · {_act(entry, texts)}" for entry in trail]
     return card(Accent.GREY, f"### {texts('admin.audit_title')}", "\n".join(lines))
+
+
+def words_card(words: Sequence[str], whole: str, texts: Texts) -> tuple[ui.LayoutView, bool]:
+    """The blocked words, and whether they were too many to write out: then the message must carry all of them as `whole`."""
+    if not words:
+        return card(Accent.GREY, texts("admin.words_none")), False
+    shown = ", ".join(plain(word, 60) for word in words[:MOST_BLOCKED_WORDS])
+    sentence = texts("admin.words", words=shown)
+    if len(words) <= MOST_BLOCKED_WORDS:
+        return card(Accent.GREY, sentence), False
+    more = small(texts("queue.more", count=len(words) - MOST_BLOCKED_WORDS))
+    return card(Accent.GREY, sentence, more, ui.File(f"attachment://{whole}")), True
+
+
+def _act(entry: AuditEntry, texts: Texts) -> str:
+    """An act in words; one that another version wrote, by its name."""
+    key = f"act.{entry.act}"
+    if key not in texts.sentences:
+        return f"`{plain(entry.act, 40)}` {plain(entry.subject, 60)}".rstrip()
+    match entry.act:
+        case "person_banned" | "person_unbanned" if entry.subject.isdigit():
+            subject = mention(int(entry.subject))
+        case "audit_channel_set" if entry.subject.isdigit():
+            subject = channel_link(int(entry.subject))
+        case "job_cancelled" | "job_requeued":
+            subject = f"`{entry.subject.replace('-', '')[:8]}`"  # as `short_id` writes it
+        case _:
+            subject = plain(entry.subject, 60)
+    return texts(key, subject=subject)
 
 
 def _server(server: ServerStatus, texts: Texts) -> str:
