@@ -144,7 +144,12 @@ class OpenRooms:
     async def is_private(self, channel_id: ChannelId) -> bool | None:
         return True
 
-    async def reopen(self, guild_id: GuildId, user_id: UserId, *, unusable: ChannelId | None = None) -> Session | None:
+    def is_age_restricted(self, channel_id: ChannelId) -> bool:
+        return False
+
+    async def reopen(
+        self, guild_id: GuildId, user_id: UserId, *, unusable: ChannelId | None = None, is_age_restricted: bool = False
+    ) -> Session | None:
         return None
 
 
