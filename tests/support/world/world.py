@@ -374,9 +374,12 @@ def in_world(play: Callable[[World], Awaitable[None]], world: Callable[[], World
         finally:
             for task in helpers:
                 task.cancel()
-            stage.kill()
+            for life in stage.lives:
+                stage.kill(life)
             tasks = [life.task for life in stage.lives if life.task is not None]
-            await asyncio.wait([*helpers, *tasks])
+            _, left = await asyncio.wait([*helpers, *tasks], timeout=60)
+            if left:
+                raise AssertionError(f"the program cannot be stopped: {left}")
         if stage.bugs:
             raise AssertionError(f"the program ended by itself: {stage.bugs[0]!r}") from stage.bugs[0]
 

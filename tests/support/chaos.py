@@ -1,0 +1,263 @@
+"""A storm over the real program: it is killed again and again, ComfyUI crashes, Discord refuses and hangs up, people ask on.
+
+Afterwards everything that was accepted must have come to its end: a picture posted once, in its owner's channel only, the
+very picture that its slot on the GPU became; or an honest failure. Used by tests/acceptance/test_chaos.py and tools/soak.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from PIL import Image, ImageChops
+
+from modules.domain.jobs import JobId, short_id
+from modules.sandbox.comfy_server import ComfySandbox
+from modules.sandbox.discord_server import DiscordSandbox
+from modules.sandbox.discord_server.demo import demo_world
+from modules.sandbox.discord_server.world import Attachment
+from tests.support.person import People, Person, Refused
+from tests.support.program import WholeHouse, whole_house
+
+MODELS = ("z-image", "flux", "sdxl")
+#: Where Discord stumbles: messages (results and cards), answers to interactions, new channels.
+ROUTES = (r"^POST /channels/\d+/messages$", r"^(PATCH|DELETE) /channels/\d+/messages", r"^GET /channels/\d+/messages")
+STUMBLES: tuple[Mapping[str, object], ...] = (
+    {"status": 500},
+    {"status": 502},
+    {"status": 503},
+    {"reset": True},
+    {"status": 429, "retry_after": 0.3},
+    {"status": 429, "retry_after": 0.3, "via": False},
+    {"reset": True, "after": True},
+    {"status": 503, "after": True},
+)
+#: Only the answer to an accepted wish leads to the session.
+SESSION_LINK = re.compile(r"<#\d+>|/channels/\d+/\d+")
+#: Somebody whose command was not answered in this time asks for something else.
+UNANSWERED_S = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """How bad it gets. Seconds between troubles are means; every choice comes from the seed."""
+
+    seed: int
+    jobs: int = 300
+    people: int = 30
+    kills: int = 8
+    kill_every_s: float = 6.0
+    gpu_crash_every_s: float = 6.0
+    stumble_every_s: float = 0.5
+    hang_up_every_s: float = 5.0
+    gpus: int = 3
+    time_scale: float = 0.02
+    calm_within_s: float = 120.0  #: after the last trouble everything must be settled in this time
+
+
+@dataclass(slots=True)
+class Toll:
+    """What the storm did, and what is wrong afterwards."""
+
+    kills: int = 0
+    gpu_crashes: int = 0
+    stumbles: int = 0
+    hang_ups: int = 0
+    unanswered: int = 0
+    seconds: float = 0.0
+    states: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    wrongs: list[str] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> int:
+        return self.states.total()
+
+    def __str__(self) -> str:
+        outcomes = ", ".join(f"{state} {count}" for state, count in sorted(self.states.items()))
+        return (
+            f"{self.kills} kills, {self.gpu_crashes} ComfyUI crashes, {self.stumbles} refusals and resets by Discord, "
+            f"{self.hang_ups} gateway drops in {self.seconds:.0f} s; {self.accepted} jobs accepted: {outcomes}"
+            f"{f' ({dict(self.reasons)})' if self.reasons else ''}; {len(self.wrongs)} wrong"
+        )
+
+
+async def ride_out(folder: Path, storm: Storm) -> Toll:
+    """Let it pass over a whole house; everything comes from the storm's seed but the timing of the machine."""
+    toll, began = Toll(), time.monotonic()
+    discord = DiscordSandbox(world=demo_world(guests=storm.people))
+    gpus = [
+        ComfySandbox(name=f"gpu-{number}", time_scale=storm.time_scale, speed=1.0 + number / 2, data=folder / f"gpu-{number}")
+        for number in range(storm.gpus)
+    ]
+    settings = {"USER_ACTIVE_LIMIT": "20", "QUEUE_LIMIT": "5000", "LOG_LEVEL": "INFO"}
+    async with whole_house(folder, discord=discord, gpus=gpus, settings=settings) as house:
+        answered = await _people_and_weather(house, storm, toll)
+        discord.context.faults.clear()
+        for gpu in gpus:
+            await gpu.wait_until_up()
+        await house.until_online()
+        await _until_settled(folder, storm.calm_within_s, toll)
+        await _judge(house, folder, answered, toll)
+    toll.seconds = time.monotonic() - began
+    return toll
+
+
+# --- people and weather ---------------------------------------------------------------------------------------------------
+
+
+async def _people_and_weather(house: WholeHouse, storm: Storm, toll: Toll) -> set[str]:
+    """The prompts whose asking was answered. The weather ends with the last kill, the asking with the last job."""
+    answered: set[str] = set()
+    async with asyncio.TaskGroup() as asking, asyncio.TaskGroup() as weather:
+        helpers = [
+            weather.create_task(_crash_gpus(house, random.Random(f"{storm.seed} gpus"), storm, toll)),
+            weather.create_task(_stumble(house, random.Random(f"{storm.seed} stumbles"), storm, toll)),
+            weather.create_task(_hang_up(house, random.Random(f"{storm.seed} gateway"), storm, toll)),
+        ]
+        for number in range(storm.people):
+            person = await house.people.be(f"guest-{number + 1:03}")
+            share = storm.jobs // storm.people + (number < storm.jobs % storm.people)
+            asking.create_task(_ask(person, share, random.Random(f"{storm.seed} {number}"), answered, toll))
+        await _kill(house, random.Random(f"{storm.seed} kills"), storm, toll)
+        for helper in helpers:
+            helper.cancel()
+    return answered
+
+
+async def _ask(person: Person, jobs: int, rng: random.Random, answered: set[str], toll: Toll) -> None:
+    number = 0
+    while jobs:
+        await asyncio.sleep(rng.uniform(0, 2.0))
+        number += 1
+        prompt = f"{person.username} asks for number {number}"
+        try:
+            answer = await person.slash("imagine", model=rng.choice(MODELS), prompt=prompt, size="256x256", timeout=UNANSWERED_S)
+        except (AssertionError, Refused):
+            toll.unanswered += 1
+            continue
+        if answer.failed or answer.message is None or not SESSION_LINK.search(answer.text):
+            toll.unanswered += 1
+            continue
+        answered.add(prompt)
+        jobs -= 1
+
+
+async def _kill(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    while toll.kills < storm.kills:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.kill_every_s)
+        await house.restart()
+        toll.kills += 1
+
+
+async def _crash_gpus(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.gpu_crash_every_s)
+        gpu = rng.choice(house.gpus)
+        gpu.crash_soon(rng.choice((0.1, 1.0, 3.0)))
+        toll.gpu_crashes += 1
+
+
+async def _stumble(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.stumble_every_s)
+        times = rng.randint(1, 3)
+        house.discord.context.faults.add({"route": rng.choice(ROUTES), "times": times, **rng.choice(STUMBLES)})
+        toll.stumbles += times
+
+
+async def _hang_up(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    gateway = house.discord.context.gateway
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.hang_up_every_s)
+        rng.choice((gateway.drop, gateway.ask_to_reconnect))(resumable=rng.random() < 0.7)
+        toll.hang_ups += 1
+
+
+# --- the reckoning --------------------------------------------------------------------------------------------------------
+
+
+def _rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(f"file:{folder / 'bot_data.db'}?mode=ro", uri=True, timeout=10)) as connection:
+        return connection.execute(query).fetchall()
+
+
+async def _until_settled(folder: Path, within_s: float, toll: Toll) -> None:
+    unsettled = """
+        SELECT hex(id), state FROM job WHERE state IN ('queued', 'submitting', 'submitted', 'generated')
+        UNION ALL SELECT hex(job_id), 'message owed' FROM outbox WHERE is_owed"""
+    deadline = time.monotonic() + within_s
+    while (left := _rows(folder, unsettled)) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process settles them
+        await asyncio.sleep(0.3)
+    toll.wrongs += [f"job {job_id} was still {state} {within_s:g} s after the storm" for job_id, state in left]
+
+
+async def _judge(house: WholeHouse, folder: Path, answered: set[str], toll: Toll) -> None:
+    jobs = {
+        short_id(JobId(UUID(str(job_id)))): (str(state), int(str(user_id)), str(prompt))
+        for job_id, state, user_id, prompt in _rows(
+            folder, "SELECT id, state, user_id, json_extract(recipe, '$.prompt') FROM job"
+        )
+    }
+    toll.states.update(state for state, _, _ in jobs.values())
+    toll.reasons.update(str(code) for (code,) in _rows(folder, "SELECT error_code FROM job WHERE error_code IS NOT NULL"))
+    stored = {prompt for _, _, prompt in jobs.values()}
+    toll.wrongs += [f"{prompt!r} was answered, but is not stored" for prompt in sorted(answered - stored)]
+    slots = _slots(folder)
+    posts: Counter[str] = Counter()
+    for owner, attachment in _results(house):
+        short = attachment.filename.split("-")[1]
+        posts[short] += 1
+        state, user_id, prompt = jobs[short]
+        if owner != user_id:
+            toll.wrongs.append(f"job {short} of {user_id} was posted to {owner}")
+        drawn = _drawn(folder, slots[short])
+        if not drawn or not await _shows_one_of(house.people, attachment, drawn):
+            toll.wrongs.append(f"job {short} ({prompt!r}, {state}) shows a picture that was not drawn for it")
+    for short, (state, _, _) in jobs.items():
+        if posts[short] != (state == "delivered"):
+            toll.wrongs.append(f"job {short} is {state} and was posted {posts[short]} times")
+    broken = _rows(folder, "PRAGMA integrity_check")
+    toll.wrongs += [f"database: {row}" for row in broken if row != ("ok",)]
+
+
+def _results(house: WholeHouse) -> Iterator[tuple[int, Attachment]]:
+    """(the person who can read it, a picture) for every picture in a session or a private conversation."""
+    world, bot = house.discord.world, house.discord.world.bot.id
+    guild = next(iter(world.guilds.values()))
+    for channel in [*guild.channels.values(), *world.dms.values()]:
+        readers = [one.target_id for one in channel.overwrites if one.target_id in guild.members and one.target_id != bot]
+        readers += [one for one in channel.recipient_ids if one != bot]
+        for message in world.messages.get(channel.id, {}).values():
+            for attachment in message.attachments:
+                if attachment.filename.startswith("fullet-"):
+                    yield (readers[0] if len(readers) == 1 else 0), attachment
+
+
+def _slots(folder: Path) -> Mapping[str, list[str]]:
+    """For each job the files its pictures may have come from: its slot in every attempt it was part of."""
+    found: dict[str, list[str]] = {}
+    for job_id, attempt_id, position in _rows(folder, "SELECT job_id, attempt_id, position FROM attempt_job"):
+        attempt = UUID(str(attempt_id))
+        found.setdefault(short_id(JobId(UUID(str(job_id)))), []).append(f"{attempt}/{position}_00001_.png")
+    return found
+
+
+def _drawn(folder: Path, names: list[str]) -> list[Path]:
+    return [path for name in names for path in folder.glob(f"gpu-*/output/*/{name}")]
+
+
+async def _shows_one_of(people: People, attachment: Attachment, drawn: list[Path]) -> bool:
+    anybody = await people.be("elena")
+    posted = Image.open(io.BytesIO(await anybody.download(attachment.url))).convert("RGB")
+    return any(ImageChops.difference(posted, Image.open(path).convert("RGB")).getbbox() is None for path in drawn)

@@ -1,0 +1,82 @@
+"""What is learned of servers' speed, and what is said before anything is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules.domain.jobs import ServerName
+from modules.queue_manager.rates import FIRST_SWITCH_S, MAX_KINDS, Calibration, LearnedRates
+from tests.support.builders import a_waiting_job
+
+ONE = ServerName("one")
+
+
+def some_rates() -> LearnedRates:
+    return LearnedRates(can_run=lambda _server, _key: True, cap=lambda _server, _key: 4)
+
+
+def learn(
+    rates: LearnedRates, worked_s: float, *, rows: int = 1, key: str = "k", heavy: str = "h", was_loaded: bool = True
+) -> None:
+    job = a_waiting_job(1, seq=1, exact_key=key, heavy_key=heavy, cost_s=4.0)
+    rates.learn(ONE, job=job, rows=rows, worked_s=worked_s, was_loaded=was_loaded, reference_s=4.0 * rows)
+
+
+def test_before_any_measurement_the_cost_and_a_guess_must_do() -> None:
+    rates, job = some_rates(), a_waiting_job(1, seq=1, cost_s=4.0)
+    assert rates.batch_s(ONE, job, 3) == pytest.approx(12.0)
+    assert rates.switch_s(ONE, "flux") == FIRST_SWITCH_S
+    assert rates.lead_s(ONE) == 0.0
+
+
+def test_what_was_measured_for_just_this_counts_then_the_nearest_then_the_servers_speed() -> None:
+    rates = some_rates()
+    learn(rates, 2.0, rows=1, key="k")
+    learn(rates, 3.0, rows=2, key="k")
+    known = a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0)
+    assert rates.batch_s(ONE, known, 2) == pytest.approx(3.0)
+    assert rates.batch_s(ONE, known, 4) == pytest.approx(6.0)
+    unknown = a_waiting_job(1, seq=1, exact_key="new", cost_s=4.0)
+    assert 1.0 < rates.batch_s(ONE, unknown, 1) < 2.5, "a fast server is expected to be fast with new work, too"
+
+
+def test_loading_is_learned_apart_from_drawing() -> None:
+    rates = some_rates()
+    learn(rates, 2.0)
+    learn(rates, 9.0, was_loaded=False)
+    assert rates.switch_s(ONE, "h") == pytest.approx(7.0)
+    assert rates.switch_s(ONE, "another") == pytest.approx(7.0), "the mean of what is known here"
+    assert rates.batch_s(ONE, a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0), 1) == pytest.approx(2.0)
+
+
+def test_the_lead_grows_with_how_wrong_predictions_are() -> None:
+    rates = some_rates()
+    for worked_s in (4.0, 4.0, 10.0, 4.0, 4.0):
+        learn(rates, worked_s)
+    assert rates.lead_s(ONE) > 3.0
+
+
+def test_kinds_of_work_that_come_and_go_do_not_pile_up() -> None:
+    rates = some_rates()
+    for number in range(MAX_KINDS + 50):
+        learn(rates, 2.0, key=f"k{number}")
+    assert len(rates._servers[ONE].batches) == MAX_KINDS
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=40, max_size=300))
+def test_calibration_covers_what_it_promises(ratios: list[float]) -> None:
+    calibration = Calibration()
+    for ratio in ratios:
+        calibration.add(10.0, 10.0 * ratio)
+    safe = calibration.quantile(0.9)
+    assert sum(ratio <= safe + 1e-9 for ratio in ratios) >= 0.9 * len(ratios)
+    assert calibration.quantile(0.5) <= safe
+
+
+def test_a_forecast_of_less_than_a_second_teaches_nothing() -> None:
+    calibration = Calibration()
+    for _ in range(50):
+        calibration.add(0.2, 5.0)
+    assert calibration.quantile(0.5) == 1.0
