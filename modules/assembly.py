@@ -38,12 +38,20 @@ Role = Literal["all", "gateway", "worker", "courier"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
+#: Reasons of DATABASE_UNAVAILABLE that pass by themselves, such as a PostgreSQL that starts more slowly than we do.
+_PASSING = frozenset({"unreachable", "locked"})
+
+
 class CannotStartError(Exception):
     """Said to the operator in one sentence; no traceback."""
 
 
 class StrictStartError(CannotStartError):
     """STRICT_STARTUP is on and something does not work."""
+
+
+class NotYetError(CannotStartError):
+    """Something we need is away, not wrong: whoever supervises us should start us again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,8 @@ async def _database(settings: Settings, root: Path, clock: Clock) -> AsyncIterat
             database = await stack.enter_async_context(open_database(url, data_dir=root / "database", clock=clock))
         except FulletError as error:
             reason = error.params.get("reason", "no reason given")
-            raise CannotStartError(f"the database cannot be used ({reason})") from error
+            kind = NotYetError if reason in _PASSING else CannotStartError
+            raise kind(f"the database cannot be used ({reason})") from error
         yield database
 
 

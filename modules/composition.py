@@ -16,7 +16,16 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from modules.assembly import CannotStartError, Middle, Role, StrictStartError, open_middle, sqlite_file, use_configured_discord
+from modules.assembly import (
+    CannotStartError,
+    Middle,
+    NotYetError,
+    Role,
+    StrictStartError,
+    open_middle,
+    sqlite_file,
+    use_configured_discord,
+)
 from modules.config import Settings
 from modules.diagnosis import check_at_start
 from modules.discord.bot import FulletBot, GatewayGone
@@ -70,7 +79,7 @@ async def run_program(settings: Settings, role: Role, *, root: Path) -> int:
 
 def _refuse(reason: CannotStartError | str) -> int:
     print(f"FuLLet cannot start: {reason}", file=sys.stderr)
-    return EXIT_FAILED if isinstance(reason, StrictStartError) else EXIT_MISCONFIGURED
+    return EXIT_FAILED if isinstance(reason, (NotYetError, StrictStartError)) else EXIT_MISCONFIGURED
 
 
 def _explain(group: BaseExceptionGroup[BaseException]) -> int:
