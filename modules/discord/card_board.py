@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from modules.discord.pace import PREVIEW_EVERY_S, STEP_EVERY_S
 from modules.discord.views.queue_card import CardFace, CardState, face_of_place
-from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobRequeued, JobStarted
+from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobRequeued, JobStarted, JobStranded
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.people import ChannelId, MessageId
 from modules.domain.queue import Place
 
-JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued
+JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued | JobStranded
 
 WAITING_STATES = frozenset({CardState.WAITING, CardState.NEXT, CardState.PAUSED, CardState.AWAY})
 
@@ -127,6 +127,9 @@ class CardBoard:
             case JobRequeued():
                 card.preview, card.started_at = None, None
                 card.face = CardFace(state=CardState.NEXT, was_requeued=True)
+            case JobStranded():
+                card.preview, card.started_at = None, None
+                card.face = CardFace(state=CardState.STRANDED)
         return card
 
 
@@ -134,8 +137,8 @@ def _state_of(job: Job) -> CardState:
     match job.state:
         case JobState.CANCELLED:
             return CardState.CANCELLED
-        case JobState.QUEUED:
-            return CardState.NEXT
+        case JobState.QUEUED | JobState.SUBMITTING | JobState.SUBMITTED:
+            return CardState.NEXT  # posted ahead, or found so after a restart: its next event says when it is drawn
         case JobState.GENERATED:
             return CardState.FINISHING
         case _:

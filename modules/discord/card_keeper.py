@@ -27,6 +27,7 @@ from modules.domain.events import (
     JobRequeued,
     JobSettled,
     JobStarted,
+    JobStranded,
     QueueChanged,
     QueuePaused,
     ServerBack,
@@ -118,7 +119,7 @@ class CardKeeper:
                 await self._settle(job_id, state)
             case QueueChanged() | QueuePaused() | ServerLost() | ServerBack():
                 self._places_moved.set()
-            case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued():
+            case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued() | JobStranded():
                 if isinstance(event, JobStarted) and self.board.get(event.job_id) is None:
                     await self._hang(event.job_id)
                 card = self.board.apply(event, self._house.clock.monotonic())

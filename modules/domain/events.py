@@ -63,6 +63,13 @@ class JobRequeued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobStranded:
+    """Its server went away with it. It keeps its place: the server comes back with it, or another takes it over."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettled:
     """The job reached GENERATED, DELIVERED, UNDELIVERABLE, FAILED or CANCELLED."""
 
@@ -100,6 +107,7 @@ Event = (
     | JobPreviewed
     | JobFinishing
     | JobRequeued
+    | JobStranded
     | JobSettled
     | ServerLost
     | ServerBack

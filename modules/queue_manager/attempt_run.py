@@ -11,7 +11,7 @@ from enum import Enum, auto
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobSettled, JobStarted
+from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobSettled, JobStarted, JobStranded
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobState
 from modules.domain.ports import Clock, Events, ImageServer, JobStore
 from modules.domain.servers import (
@@ -178,7 +178,7 @@ class AttemptRun:
             stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))
             return await self._judge(await self._in_flight(), stuck)
         if error.code in _SERVER_AWAY:
-            return RunOutcome.LOST
+            return await self._lost()
         return await self.give_up(error.code)
 
     async def _not_posted(self, error: FulletError) -> RunOutcome:
@@ -186,11 +186,17 @@ class AttemptRun:
             raise error
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
         if error.code in _SERVER_AWAY:
-            return RunOutcome.LOST
+            return await self._lost()
         guilty = error.params.get("guilty")
         slots = frozenset({guilty}) if isinstance(guilty, int) else frozenset[int]()
         failure = RunFailure(code=error.code, slots=slots)
         return await self._judge(await self._in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
+
+    async def _lost(self) -> RunOutcome:
+        """Tell the people concerned; the attempt stays open."""
+        for job in await self.owed():
+            self._tools.events.publish(JobStranded(job_id=job.id))
+        return RunOutcome.LOST
 
     async def _look_twice(self) -> RunReport:
         """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""

@@ -37,6 +37,7 @@ _KINDS: dict[str, Callable[..., Event]] = {
         kinds.JobPreviewed,
         kinds.JobFinishing,
         kinds.JobRequeued,
+        kinds.JobStranded,
         kinds.JobSettled,
         kinds.ServerLost,
         kinds.ServerBack,

@@ -29,6 +29,7 @@ class CardState(StrEnum):
     NEXT = "next"
     PAUSED = "paused"  #: an admin paused the queue
     AWAY = "away"  #: no server can run it now
+    STRANDED = "stranded"  #: the server that had it went away with it
     LOADING = "loading"
     DRAWING = "drawing"
     FINISHING = "finishing"
@@ -40,6 +41,7 @@ ACCENTS = {
     CardState.NEXT: Accent.BLURPLE,
     CardState.PAUSED: Accent.YELLOW,
     CardState.AWAY: Accent.YELLOW,
+    CardState.STRANDED: Accent.YELLOW,
     CardState.LOADING: Accent.BLURPLE,
     CardState.DRAWING: Accent.BLURPLE,
     CardState.FINISHING: Accent.BLURPLE,
@@ -118,6 +120,8 @@ def _notes(face: CardFace, texts: Texts) -> list[str]:
         notes.append(texts("card.paused_note"))
     if face.state is CardState.AWAY:
         notes.append(texts("card.away_note"))
+    if face.state is CardState.STRANDED:
+        notes.append(texts("card.stranded_note"))
     if face.state is CardState.CANCELLED:
         notes.append(texts("card.cancelled_note"))
     if face.state is CardState.DRAWING and face.elapsed_s >= 1:

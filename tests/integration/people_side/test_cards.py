@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime
 
 from modules.discord.views.layout import Accent
+from modules.domain.events import JobStranded
 from modules.domain.jobs import Job, JobState
 from modules.domain.people import MessageId, UserId
 from modules.domain.records import Limits
@@ -88,6 +89,21 @@ async def test_when_the_server_goes_away_the_card_says_so_and_keeps_its_place(fr
     await front.studio.requeued(job, attempt)
     back = await becomes(bruno, card, "You're next", "The GPU went away")
     assert back.pictures == []
+
+
+async def test_a_job_stranded_with_its_server_says_so_until_it_is_drawn_again(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    attempt = await front.studio.start(job)
+    front.studio.progress(job, 3)
+    await becomes(bruno, card, "3/8")
+    front.studio.bus.publish(JobStranded(job_id=job.id))
+    paused = await becomes(bruno, card, "Paused: your place is kept", "The GPU that had it went away")
+    assert paused.accent == Accent.YELLOW
+    assert [button.label for button in paused.buttons] == ["Cancel"]
+    front.studio.progress(job, 5)
+    await becomes(bruno, card, "5/8")
+    await front.studio.finish(job, attempt)
 
 
 async def test_cancel_is_one_press_and_the_card_says_cancelled(front: Front, people: People) -> None:
