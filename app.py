@@ -15,11 +15,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import stamina
 from pydantic import ValidationError
 
 from modules.assembly import ROLES, Role
 from modules.composition import run_program
-from modules.config import Settings, problems_of
+from modules.config import Settings, problems_of, read_settings
 from modules.utils.logs import configure_logs
 
 ROOT = Path(__file__).resolve().parent
@@ -78,7 +79,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _settings() -> Settings | None:
     """The settings, with logs configured; None after telling the operator everything that is wrong with them."""
     try:
-        settings = Settings()  # type: ignore[call-arg]  # the environment fills it
+        settings = read_settings()
     except ValidationError as error:
         print("FuLLet cannot start. Mend this in .env (see .env.example):", file=sys.stderr)
         for problem in problems_of(error):
@@ -86,6 +87,7 @@ def _settings() -> Settings | None:
         return None
     secrets = [settings.discord_token.get_secret_value(), settings.database_url.get_secret_value(), *settings.comfy_api_key]
     configure_logs(settings.log_level, settings.log_format, secrets)
+    stamina.instrumentation.set_on_retry_hooks([])  # by itself it warns at every try; who retries says once what came of it
     return settings
 
 

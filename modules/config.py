@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         if len(self.gpu_vram_gb) not in (0, 1, len(self.comfy_urls)):
             raise ValueError("GPU_VRAM_GB: give one number for all servers, or exactly one for each address in COMFY_URLS")
         return self
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """From the environment and `.env`; `overrides` win. Raises pydantic's ValidationError with everything that is wrong."""
+    return Settings(**overrides)
 
 
 def _check_address(address: str) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from modules.config import Settings, problems_of
+from modules.config import Settings, problems_of, read_settings
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"discord_token": "a-token", "allowed_guild_id": "5", "comfy_urls": "http://gpu:8188"}
 
 
 def settings(**changes: str) -> Settings:
-    return Settings(_env_file=None, **{**GOOD, **changes})  # type: ignore[arg-type,call-arg]  # as text, like the environment
+    return read_settings(_env_file=None, **{**GOOD, **changes})  # as text, like the environment
 
 
 def problems(**changes: str) -> list[str]:

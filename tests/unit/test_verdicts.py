@@ -93,10 +93,10 @@ def test_two_deaths_make_a_suspect_and_the_third_alone_convicts() -> None:
     assert third == Fail(job_id=jobs[0].id, code=ErrorCode.POISON)
 
 
-@pytest.mark.parametrize("changes", [{"state": JobState.SUBMITTING}, {}])
-def test_who_had_no_part_in_a_death_is_no_suspect(changes: dict[str, object]) -> None:
-    jobs = jobs_of(1, server_deaths=2, **changes)
-    [verdict] = verdicts_for_lost(attempt_of(jobs), jobs, is_suspect=bool(changes))
+@pytest.mark.parametrize(("state", "is_suspect"), [(JobState.SUBMITTING, True), (JobState.SUBMITTED, False)])
+def test_who_had_no_part_in_a_death_is_no_suspect(state: JobState, is_suspect: bool) -> None:
+    jobs = jobs_of(1, server_deaths=2, state=state)
+    [verdict] = verdicts_for_lost(attempt_of(jobs), jobs, is_suspect=is_suspect)
     assert isinstance(verdict, Again)
     assert not verdict.server_died
     assert verdict.counts
