@@ -92,7 +92,7 @@ class Controls:
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """One modal sent."""
-        if submission.form in {FormName.WORDS, FormName.STRENGTHS}:
+        if submission.form in {FormName.WORDS, FormName.STRENGTHS, FormName.FIND}:
             await self._form.submit(interaction, submission)
             return
         await interaction.response.defer(ephemeral=True, thinking=True)

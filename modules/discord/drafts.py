@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,7 +48,7 @@ class Draft:
         return self.strengths[index] if index < len(self.strengths) and self.strengths[index] else "1"
 
     def with_loras(self, chosen: Sequence[str]) -> Draft:
-        """Other LoRAs; those that stay keep their strength. More than MAX_LORAS are cut, the last chosen first."""
+        """Other LoRAs; those that stay keep their strength. More than MAX_LORAS are cut, those chosen last."""
         old = {name: self.strength_of(index) for index, name in enumerate(self.loras)}
         kept = tuple(chosen)[:MAX_LORAS]
         return replace(self, loras=kept, strengths=tuple(old.get(name, "1") for name in kept))
@@ -91,13 +91,39 @@ def wish_of(draft: Draft, spec: ModelSpec) -> Wish:
     )
 
 
-def fault_of(draft: Draft, spec: ModelSpec, catalogue: Catalogue) -> FulletError | None:
-    """What keeps the draft from being drawn right now: the first field that is wrong, by the same rules as every wish."""
+def faults_of(draft: Draft, spec: ModelSpec, catalogue: Catalogue) -> list[tuple[str, FulletError]]:
+    """What keeps the draft from being drawn right now, each with what was typed there, if anything was.
+
+    Every number that cannot be read; when all can, the first field that is wrong by the same rules as every wish.
+    """
+    faults: list[tuple[str, FulletError]] = []
+    for typed, read in _typed_numbers(draft):
+        try:
+            read(typed)
+        except FulletError as error:
+            faults.append((typed, error))
+    if not draft.prompt.strip():
+        faults.append(("", FulletError(ErrorCode.PROMPT_EMPTY)))
+    if faults:
+        return faults
     try:
         catalogue.resolve(wish_of(draft, spec))
     except FulletError as error:
-        return error
-    return None
+        return [("", error)]
+    return []
+
+
+def _typed_numbers(draft: Draft) -> list[tuple[str, Callable[[str], object]]]:
+    return [
+        (draft.steps, lambda typed: whole_number(typed, "steps", *STEPS_RANGE)),
+        (draft.cfg, lambda typed: decimal_number(typed, "cfg", *CFG_RANGE)),
+        (draft.seed, seed_number),
+        (draft.count, lambda typed: whole_number(typed, "count", 1, MAX_PICTURES_PER_JOB)),
+        *(
+            (draft.strength_of(index), lambda typed: decimal_number(typed, "strength", *STRENGTH_RANGE))
+            for index in range(len(draft.loras))
+        ),
+    ]
 
 
 def takes_loras(spec: ModelSpec, catalogue: Catalogue) -> bool:
@@ -144,12 +170,11 @@ class Drafts:
         stored = await self._control.get(_key(user_id))
         if stored is None:
             return None
+        if _is_old(stored, now):
+            return None
         try:
-            kept = json.loads(stored)
-            if now - datetime.fromisoformat(kept["saved_at"]) > LIFE:
-                return None
-            return _draft_from(kept)
-        except (ValueError, TypeError, KeyError):
+            return _draft_from(json.loads(stored))
+        except (TypeError, KeyError):
             return None
 
     async def save(self, user_id: UserId, draft: Draft, now: datetime) -> None:
@@ -157,8 +182,14 @@ class Drafts:
         await self._control.set(_key(user_id), json.dumps(asdict(draft) | {"saved_at": now.isoformat()}))
 
     async def drop(self, user_id: UserId) -> None:
-        """It became a job."""
+        """It became a job, or its person is to be forgotten."""
         await self._control.set(_key(user_id), None)
+
+    async def sweep(self, now: datetime) -> None:
+        """Forget the drafts that nobody came back to: prompts are not kept for longer than they are of use."""
+        for key, stored in (await self._control.with_prefix(_KEY)).items():
+            if _is_old(stored, now):
+                await self._control.set(key, None)
 
 
 def _draft_from(kept: Mapping[str, Any]) -> Draft:
@@ -167,8 +198,19 @@ def _draft_from(kept: Mapping[str, Any]) -> Draft:
     return Draft(**known | {name: tuple(known[name]) for name in ("loras", "strengths")})
 
 
+def _is_old(stored: str, now: datetime) -> bool:
+    """Also what another version wrote and we cannot date."""
+    try:
+        return now - datetime.fromisoformat(json.loads(stored)["saved_at"]) > LIFE
+    except (ValueError, TypeError, KeyError):
+        return True
+
+
+_KEY = "discord.draft."
+
+
 def _key(user_id: UserId) -> str:
-    return f"discord.draft.{user_id}"
+    return f"{_KEY}{user_id}"
 
 
 def first_draft(models: Sequence[ModelSpec], preferred: ModelName | None, size: str | None, count: int | None) -> Draft:

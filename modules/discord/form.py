@@ -10,20 +10,21 @@ from weakref import WeakValueDictionary
 import discord
 
 from modules.discord.asking import Asking
-from modules.discord.drafts import Draft, Drafts, fault_of, first_draft, form_models, wish_of
-from modules.discord.failures import Failures, show_privately
+from modules.discord.drafts import MAX_LORAS, Draft, Drafts, faults_of, first_draft, form_models, wish_of
+from modules.discord.failures import Failures
 from modules.discord.house import House
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act
-from modules.discord.views.forms import Submission, strengths_form, words_form
+from modules.discord.views.forms import FormName, Submission, find_form, strengths_form, words_form
 from modules.discord.views.generation_form import generation_form
-from modules.discord.views.notices import notice
-from modules.discord.views.selects import Field, merged, turned_to
+from modules.discord.views.selects import Chosen, Field, Look, named, value_of
 from modules.discord.voices import Voices
+from modules.discord.wording import plain
 from modules.domain.catalogue import ModelSpec
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Origin
 from modules.domain.people import GuildId, UserId
+from modules.utils.i18n import Texts
 
 Interaction = discord.Interaction[discord.Client]
 _WORDS = ("prompt", "negative_prompt", "steps", "cfg", "seed")
@@ -44,16 +45,25 @@ class GenerationForm:
         """`/gen`: the draft that is still warm, else an empty one with the person's defaults. `draft`: to go on from another."""
         if not interaction.response.is_done():
             await interaction.response.defer(ephemeral=True, thinking=True)
+        await self._drafts.sweep(self._house.clock.now())
         await self._show(interaction, await self._change(interaction, lambda kept: draft or kept))
 
-    async def choose(self, interaction: Interaction, field: str, values: Sequence[str], on_page: Sequence[str]) -> None:
-        """Something was chosen in a select, or another page of it was asked for."""
-        await interaction.response.defer()
-        page = turned_to(values)
-        if page is not None:
-            await self._show(interaction, await self._draft(interaction), pages={field: page})
+    async def choose(self, interaction: Interaction, chosen: Chosen) -> None:
+        """Something was chosen in a select, or another part of its list was asked for."""
+        known = self._names(chosen.field)
+        if chosen.wants_window:
+            if chosen.picks:
+                await self._change(interaction, lambda kept: _chosen(kept, chosen, known))
+            texts = await self._voices.for_person(interaction)
+            await interaction.response.send_modal(find_form(chosen.field, chosen.look.query, texts))
             return
-        await self._show(interaction, await self._change(interaction, lambda kept: _chosen(kept, field, values, on_page)))
+        await interaction.response.defer()
+        note = await self._note_on(interaction)
+        draft = await self._change(interaction, lambda kept: _chosen(kept, chosen, known))
+        if chosen.field == Field.LORAS and len(chosen.picks) > MAX_LORAS:
+            note = "gen.too_many_loras"
+        look = chosen.next_look
+        await self._show(interaction, draft, looks={chosen.field: look} if look else {}, note=note)
 
     async def press(self, interaction: Interaction, act: Act) -> None:
         """One of the form's buttons."""
@@ -73,13 +83,33 @@ class GenerationForm:
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """A modal of the form came back: everything typed is kept, right or wrong."""
         await interaction.response.defer()
-        await self._show(interaction, await self._change(interaction, lambda kept: _typed(kept, submission)))
+        if submission.form is FormName.FIND:
+            await self._find(interaction, submission.argument, submission.text("query").strip())
+            return
+        note = await self._note_on(interaction)
+        await self._show(interaction, await self._change(interaction, lambda kept: _typed(kept, submission)), note=note)
+
+    async def _find(self, interaction: Interaction, field: str, query: str) -> None:
+        """Take what is meant when only one entry can be; else show those that contain it."""
+        known = self._names(field)
+        found = [name for name in known if query.casefold() in name.casefold()]
+        exact = [name for name in found if name.casefold() == query.casefold()]
+        if field == Field.SIZE:
+            exact = [query] if query else []
+        if picked := exact or (found if query and len(found) == 1 else []):
+            chosen = Chosen(field=field, values=[value_of(picked[0])], on_page=(), look=Look())
+            await self._show(interaction, await self._change(interaction, lambda kept: _chosen(kept, chosen, picked)))
+            return
+        note = "gen.nothing_found" if query and not found else ""
+        look = Look(query=query) if found else Look()
+        await self._show(interaction, await self._draft(interaction), looks={field: look}, note=note)
 
     async def _generate(self, interaction: Interaction, draft: Draft) -> None:
         await interaction.response.defer()
         spec = self._spec(draft)
-        if fault_of(draft, spec, self._house.catalogue) is not None:
-            await self._show(interaction, draft)  # the world changed since it was shown, such as a LoRA that vanished
+        note = await self._note_on(interaction)
+        if note or faults_of(draft, spec, self._house.catalogue):
+            await self._show(interaction, draft, note=note)  # it lay too long, or the world changed since it was shown
             return
         done = await self._asking.ask(interaction, wish_of(draft, spec), Origin.FORM)
         await self._drafts.drop(UserId(interaction.user.id))
@@ -104,6 +134,11 @@ class GenerationForm:
             await self._drafts.save(user_id, draft, self._house.clock.now())
         return draft
 
+    async def _note_on(self, interaction: Interaction) -> str:
+        """What must be said of a form whose draft is gone; nothing while it is there."""
+        kept = await self._drafts.load(UserId(interaction.user.id), self._house.clock.now())
+        return "" if kept else "gen.expired"
+
     async def _draft(self, interaction: Interaction) -> Draft:
         user_id = UserId(interaction.user.id)
         draft = await self._drafts.load(user_id, self._house.clock.now())
@@ -113,20 +148,37 @@ class GenerationForm:
         return draft
 
     async def _show(
-        self, interaction: Interaction, draft: Draft, *, pages: Mapping[str, int] | None = None, note: str = ""
+        self, interaction: Interaction, draft: Draft, *, looks: Mapping[str, Look] | None = None, note: str = ""
     ) -> None:
         texts = await self._voices.for_person(interaction)
         models = form_models(self._house.catalogue)
         spec = self._spec(draft)
-        fault = fault_of(draft, spec, self._house.catalogue)
-        words = "" if fault is None else self._failures.sentence(fault, texts)
-        view = generation_form(draft, spec, models, self._house.catalogue, texts, fault=words, pages=pages)
+        faults = [self._worded(typed, fault, texts) for typed, fault in faults_of(draft, spec, self._house.catalogue)]
+        said = texts(note) if note else ""
+        view = generation_form(draft, spec, models, self._house.catalogue, texts, faults=faults, note=said, looks=looks)
         await interaction.edit_original_response(view=view)
         newest = await self._drafts.load(UserId(interaction.user.id), self._house.clock.now())
-        if newest is not None and newest != draft and not note:
-            await self._show(interaction, newest)  # a quicker press overtook this one
-        if note:
-            await show_privately(interaction, notice(texts(note)))
+        if newest is not None and newest != draft:
+            await self._show(interaction, newest, looks=looks, note=note)  # a quicker press overtook this one
+
+    def _worded(self, typed: str, fault: FulletError, texts: Texts) -> str:
+        words = self._failures.sentence(fault, texts)
+        return f"“{plain(typed, 20)}” · {words}" if typed else words
+
+    def _names(self, field: str) -> Sequence[str]:
+        """Everything a field's list has right now."""
+        choices = self._house.catalogue.choices()
+        match field:
+            case Field.CHECKPOINT:
+                return choices.checkpoints
+            case Field.SAMPLER:
+                return choices.samplers
+            case Field.SCHEDULER:
+                return choices.schedulers
+            case Field.LORAS:
+                return choices.loras
+            case _:
+                return [spec.name for spec in form_models(self._house.catalogue)]
 
     def _spec(self, draft: Draft) -> ModelSpec:
         models = form_models(self._house.catalogue)
@@ -149,20 +201,23 @@ def _typed(draft: Draft, submission: Submission) -> Draft:
     )
 
 
-def _chosen(draft: Draft, field: str, values: Sequence[str], on_page: Sequence[str]) -> Draft:
-    match field:
-        case Field.MODEL:
+def _chosen(draft: Draft, chosen: Chosen, known: Sequence[str]) -> Draft:
+    first = named(chosen.picks[0], known) if chosen.picks else ""
+    match chosen.field:
+        case _ if not chosen.picks and chosen.next_look is not None:
+            return draft  # only another part of the list was asked for
+        case Field.MODEL if first and first != draft.model:
             # Sizes, samplers and LoRAs belong to a model; what was typed does not.
-            return replace(draft, model=values[0], size="", checkpoint="", sampler="", scheduler="", loras=(), strengths=())
+            return replace(draft, model=first, size="", checkpoint="", sampler="", scheduler="", loras=(), strengths=())
         case Field.LORAS:
-            return draft.with_loras(merged(draft.loras, values, on_page))
+            return draft.with_loras(chosen.merged(draft.loras, known))
         case Field.SIZE:
-            return replace(draft, size=values[0])
+            return replace(draft, size=first)
         case Field.CHECKPOINT:
-            return replace(draft, checkpoint=values[0])
+            return replace(draft, checkpoint=first)
         case Field.SAMPLER:
-            return replace(draft, sampler=values[0])
+            return replace(draft, sampler=first)
         case Field.SCHEDULER:
-            return replace(draft, scheduler=values[0])
+            return replace(draft, scheduler=first)
         case _:
             return draft

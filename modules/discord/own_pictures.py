@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import discord
 
+from modules.discord.drafts import Drafts
 from modules.discord.failures import show_privately
 from modules.discord.house import House
 from modules.discord.posting import Attached, Post
@@ -84,6 +85,7 @@ class OwnPictures:
         texts = await self._voices.for_person(interaction)
         for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
             await self._house.studio.cancel(job.id)
+        await Drafts(self._house.control).drop(user_id)
         await self._house.people.erase(user_id)
         await interaction.edit_original_response(view=notice(texts("mydata.erased")))
 

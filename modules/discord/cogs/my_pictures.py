@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
+from modules.discord.drafts import Drafts
 from modules.discord.failures import show_privately
 from modules.discord.posting import Attached
 from modules.discord.suggestions import MAX_SUGGESTIONS, model_choices, size_choices
@@ -125,7 +126,9 @@ class MyPictures(commands.Cog):
         """Everything stored about the person, as a file only they get."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         texts = await self.bot.voices.for_person(interaction)
-        stored = await self.bot.house.people.export(UserId(interaction.user.id))
+        user_id = UserId(interaction.user.id)
+        draft = await Drafts(self.bot.house.control).load(user_id, self.bot.house.clock.now())
+        stored = {**await self.bot.house.people.export(user_id), "draft": asdict(draft) if draft else None}
         text = await asyncio.to_thread(json.dumps, stored, ensure_ascii=False, indent=2, default=str)
         file = Attached(name="fullet-mydata.json", data=text.encode())
         view = card(Accent.GREY, texts("mydata.exported"), ui.File(f"attachment://{file.name}"))

@@ -31,6 +31,7 @@ class FormName(StrEnum):
     REMIX = "remix"
     WORDS = "gen_words"
     STRENGTHS = "gen_loras"
+    FIND = "gen_find"  #: argument: the field whose list is looked through
     EDIT_MESSAGE = "edit_msg"  #: argument: the message's id, base 36
     REFERENCE = "reference"
 
@@ -137,6 +138,13 @@ def words_form(typed: Mapping[str, str], texts: Texts) -> Form:
     form.line("steps", texts("form.steps", low=1, high=150), typed["steps"])
     form.line("cfg", texts("form.cfg", low=1, high=30), typed["cfg"])
     form.line("seed", texts("form.seed"), typed["seed"])
+    return form
+
+
+def find_form(field: str, query: str, texts: Texts) -> Form:
+    """`/gen`: look for something in a long list, or type a size that is in no list."""
+    form = Form(FormName.FIND, texts(f"gen.{field}"), argument=field)
+    form.line("query", texts("form.size" if field == "size" else "gen.find"), query, limit=60)
     return form
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import discord
 from discord import ui
 
-from modules.discord.drafts import Draft, takes_loras
+from modules.discord.drafts import MAX_LORAS, Draft, takes_loras
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.views.selects import Field, field_select
+from modules.discord.views.selects import Field, Look, field_select
 from modules.discord.wording import plain, quoted, small
 from modules.domain.catalogue import ModelSpec, WorkflowKind
 from modules.domain.ports import Catalogue
@@ -26,38 +27,41 @@ def generation_form(
     catalogue: Catalogue,
     texts: Texts,
     *,
-    fault: str = "",
-    pages: Mapping[str, int] | None = None,
+    faults: Sequence[str] = (),
+    note: str = "",
+    looks: Mapping[str, Look] | None = None,
 ) -> ui.LayoutView:
-    """Selects, what was typed, buttons. `fault` says why Generate cannot be pressed; empty: it can."""
+    """Selects, what was typed, buttons. `faults` say why Generate cannot be pressed; `note` what else happened."""
     pieces: list[Piece | str] = [
         f"### {texts('gen.title')}",
-        *_selects(draft, spec, models, catalogue, texts, pages or {}),
+        f"ℹ️ {note}" if note else "",
+        *_selects(draft, spec, models, catalogue, texts, looks or {}),
         _summary(draft, spec, texts),
-        f"⚠️ {fault}" if fault else "",
+        "\n".join(f"⚠️ {fault}" for fault in faults),
         row(
             button(Act.FORM_WORDS, texts("gen.words"), emoji="✍️"),
             *([button(Act.FORM_STRENGTHS, texts("gen.strengths"), emoji="🎚️")] if draft.loras else []),
-            button(Act.FORM_GENERATE, texts("gen.generate"), style=discord.ButtonStyle.primary, is_disabled=bool(fault)),
+            button(Act.FORM_GENERATE, texts("gen.generate"), style=discord.ButtonStyle.primary, is_disabled=bool(faults)),
             button(Act.FORM_DEFAULT, texts("gen.default")),
         ),
     ]
-    return card(Accent.YELLOW if fault else Accent.BLURPLE, *pieces)
+    return card(Accent.YELLOW if faults else Accent.BLURPLE, *pieces)
 
 
 def _selects(
-    draft: Draft, spec: ModelSpec, models: Sequence[ModelSpec], catalogue: Catalogue, texts: Texts, pages: Mapping[str, int]
+    draft: Draft, spec: ModelSpec, models: Sequence[ModelSpec], catalogue: Catalogue, texts: Texts, looks: Mapping[str, Look]
 ) -> list[Piece]:
     choices = catalogue.choices()
 
-    def of(field: Field, names: Sequence[tuple[str, str]], chosen: Sequence[str], most: int = 1) -> Piece:
-        page = pages.get(field.value, 0)
-        return field_select(field, texts(f"gen.{field.value}"), names, chosen, page=page, most=most, more=texts("gen.more"))
+    def of(field: Field, names: Sequence[str], chosen: Sequence[str], **options: Any) -> Piece:
+        pairs = [(name, name) for name in names]
+        kept = [name for name in chosen if name]
+        return field_select(field, texts(f"gen.{field.value}"), pairs, kept, texts, look=looks.get(field.value), **options)
 
-    sizes = dict.fromkeys([str(spec.default_size), *(str(size) for size in spec.sizes), *([draft.size] if draft.size else [])])
+    labels = [(model.name, model.label) for model in models]
     rows = [
-        of(Field.MODEL, [(model.name, model.label) for model in models], [spec.name]),
-        of(Field.SIZE, [(size, size) for size in sizes], [draft.size or str(spec.default_size)]),
+        field_select(Field.MODEL, texts("gen.model"), labels, [spec.name], texts, look=looks.get(Field.MODEL.value), least=1),
+        of(Field.SIZE, _sizes(draft, spec), [draft.size or str(spec.default_size)], has_window=True),
     ]
     if WorkflowKind.FORM in spec.workflows:
         for field, names, chosen in (
@@ -65,11 +69,17 @@ def _selects(
             (Field.SAMPLER, choices.samplers, draft.sampler),
             (Field.SCHEDULER, choices.schedulers, draft.scheduler),
         ):
-            if names:
-                rows.append(of(field, [(name, name) for name in names], [chosen]))
-    if takes_loras(spec, catalogue):
-        rows.append(of(Field.LORAS, [(name, name) for name in choices.loras], draft.loras, most=4))
+            if names or chosen:
+                rows.append(of(field, names, [chosen]))
+    if draft.loras or takes_loras(spec, catalogue):
+        rows.append(of(Field.LORAS, choices.loras, draft.loras, most=MAX_LORAS))
     return rows
+
+
+def _sizes(draft: Draft, spec: ModelSpec) -> list[str]:
+    """The presets, the default first, and what was typed instead."""
+    presets = (str(spec.default_size), *(str(size) for size in spec.sizes))
+    return list(dict.fromkeys((*presets, *([draft.size] if draft.size else []))))
 
 
 def _summary(draft: Draft, spec: ModelSpec, texts: Texts) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modules.discord.views.selects import PAGE
 from modules.domain.jobs import Origin
 from tests.support.front_side import SERVER, Front, FrontDoor
 from tests.support.graphs import a_listing
@@ -86,12 +88,12 @@ async def test_a_list_of_thirty_is_paged_and_choices_on_other_pages_stay(door: F
     form = await opened(door, bruno)
     await written(bruno, form, prompt="a fox")
     form = await shows(bruno, form, "a fox")
-    assert len(form.select("LoRAs").options) == PAGE + 1
+    assert [label for label, _ in form.select("LoRAs").options][-2:] == ["Search…", "more (2/2) ▶"]
     await bruno.select(form, "LoRAs", [LORAS[0]])
     form = await shows(bruno, form, "style-00")
     await bruno.select(form, "LoRAs", ["page:1"])
     form = await bruno.wait_for_message(lambda m: m.id == form.id and any(LORAS[29] in dict(s.options) for s in m.selects))
-    await bruno.select(form, "LoRAs", [LORAS[29]])
+    await bruno.select(form, "LoRAs", [LORAS[0], LORAS[29]])  # a client sends what was ticked before along with the new
     await shows(bruno, form, "style-00", "style-29")
 
 
@@ -123,6 +125,131 @@ async def test_a_lora_that_vanished_while_the_form_was_open_is_said_and_not_draw
     form = await shows(bruno, form, "“style-03.safetensors” is not a LoRA we have right now")
     assert form.button("Generate").disabled
     assert not await front.database.jobs.jobs()
+    assert form.select("LoRAs").options[0] == ("⚠️ style-03.safetensors", "style-03.safetensors")
+    await bruno.select(form, "LoRAs", [])  # only what is seen can be taken away
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and "style-03" not in m.text)
+    assert not form.button("Generate").disabled
+
+
+async def test_a_search_finds_what_pages_would_hide_and_takes_the_only_one(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    window = (await bruno.select(form, "LoRAs", ["Search…"])).modal
+    assert window is not None
+    await bruno.submit(window, query="STYLE-2")
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and "“STYLE-2” (10)" in m.selects[-1].placeholder)
+    assert [label for label, _ in form.selects[-1].options] == [*LORAS[20:30], "Search…", "Show all"]
+    window = (await bruno.select(form, form.selects[-1].custom_id, ["Search…"])).modal
+    assert window is not None
+    assert window.typed == {"query": "STYLE-2"}
+    await bruno.submit(window, query="29")
+    form = await shows(bruno, form, "style-29.safetensors × 1")
+    window = (await bruno.select(form, "LoRAs", ["Search…"])).modal
+    assert window is not None
+    await bruno.submit(window, query="watercolour")
+    await shows(bruno, form, "Nothing in that list contains that", "style-29")
+
+
+async def test_names_longer_than_a_label_are_offered_and_drawn(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    long = ["very/" * 25 + f"deep-{number}.safetensors" for number in range(2)]
+    door.listings.update(SERVER, a_listing({"LoraLoader.lora_name": long}))
+    form = (await bruno.slash("gen")).message
+    assert form is not None
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    label, value = next(option for option in form.select("LoRAs").options if option[0].endswith("deep-1.safetensors"))
+    assert max(len(label), len(value)) <= 100
+    await bruno.select(form, "LoRAs", [value])
+    form = await shows(bruno, form, "× 1")
+    await bruno.press(form, "Generate")
+    await shows(bruno, form, "on its way")
+    assert [lora.name for lora in (await front.studio.only_job()).recipe.loras] == [long[1]]
+
+
+async def test_a_size_that_is_in_no_list_can_be_typed(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    form = (await ana.slash("gen")).message
+    assert form is not None
+    window = (await ana.select(form, "Tamaño", ["Otro tamaño…"])).modal
+    assert window is not None
+    await ana.submit(window, query="640×768")
+    form = await ana.wait_for_message(lambda m: bool(m.selects) and m.select("Tamaño").chosen == ("640×768",))
+    window = (await ana.select(form, "Tamaño", ["Otro tamaño…"])).modal
+    assert window is not None
+    await ana.submit(window, query="enorme")
+    window = (await ana.press(form, "f1:gen_words")).modal
+    assert window is not None
+    await ana.submit(window, prompt="un faro")
+    await shows(ana, form, "«enorme» no es un tamaño que pueda leer")
+
+
+async def test_every_wrong_field_is_named_beside_what_was_typed(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox", steps="1e9", cfg="31", seed="-1")
+    form = await shows(
+        bruno, form, "“1e9” · The steps must be a plain number", "“31” · The CFG can be 1 to 30", "“-1” · The seed can be"
+    )
+    assert form.button("Generate").disabled
+
+
+async def test_a_fifth_lora_is_left_out_and_said(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await bruno.select(form, "LoRAs", LORAS[:4])
+    form = await shows(bruno, form, "style-03")
+    await bruno.select(form, "LoRAs", [*LORAS[:4], LORAS[4]])
+    form = await shows(bruno, form, "Four LoRAs at once are the most")
+    assert "style-04" not in form.text
+    await bruno.select(form, "LoRAs", [*LORAS[:4], "page:1"])  # with all four taken, pages still turn
+    await bruno.wait_for_message(lambda m: m.id == form.id and any(LORAS[29] in dict(s.options) for s in m.selects))
+
+
+async def test_two_windows_at_once_lose_neither_a_choice_nor_a_word(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    first = (await bruno.press(form, "f1:gen_words")).modal
+    await bruno.select(form, "LoRAs", [LORAS[0]])
+    form = await shows(bruno, form, "style-00")
+    second = (await bruno.press(form, "f1:gen_loras")).modal
+    assert first is not None
+    assert second is not None
+    await asyncio.gather(bruno.submit(first, prompt="a fox", steps="9"), bruno.submit(second, strength_0="0.7"))
+    form = await shows(bruno, form, "a fox", "9 steps", "style-00.safetensors × 0.7")
+
+
+async def test_a_form_that_lay_too_long_says_so_and_draws_nothing(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    key = f"discord.draft.{bruno.id}"
+    kept = json.loads(await front.database.control.get(key) or "")
+    kept["saved_at"] = (datetime.now(UTC) - timedelta(minutes=16)).isoformat()
+    await front.database.control.set(key, json.dumps(kept))
+    await bruno.press(form, "Generate")
+    form = await shows(bruno, form, "so this is a fresh one", "no prompt")
+    assert not await front.database.jobs.jobs()
+    await (await people.be("chloe")).slash("gen")
+    assert await front.database.control.get(key) is None  # nobody's prompt is kept for longer
+
+
+async def test_drafts_are_part_of_what_is_exported_and_erased(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a secret fox")
+    await shows(bruno, form, "a secret fox")
+    taken = (await bruno.slash("mydata export")).message
+    assert taken is not None
+    assert "a secret fox" in (await bruno.download(taken.files[0].url)).decode()
+    asked = (await bruno.slash("mydata erase")).message
+    assert asked is not None
+    await bruno.press(asked, "Erase everything")
+    await bruno.wait_for_message(lambda m: "Nothing about you is stored" in m.text)
+    assert await front.database.control.get(f"discord.draft.{bruno.id}") is None
 
 
 async def test_saving_as_default_is_what_the_next_form_starts_with(door: FrontDoor, front: Front, people: People) -> None:
