@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0 numpy
 
-.PHONY: help setup demo test test-nodes check lint types format bench bench-people bench-scheduler bench-fleet bench-merge soak doctor pictures lock clean
+.PHONY: help setup demo test test-nodes check lint types format bench bench-people bench-scheduler bench-fleet bench-queue bench-merge soak doctor pictures lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,15 @@ bench-people: $(VENV)/.dev ## Measure what people see: presses, progress, previe
 
 bench-scheduler: $(VENV)/.runtime ## Simulate a community under four scheduling policies, with gates
 	@$(BIN)/python -m tools.bench_scheduler
+
+bench-fleet: $(VENV)/.dev ## The real program before four stand-in GPUs: busy, even, quick; with gates
+	@$(BIN)/python -m tools.bench_fleet $(ARGS)
+
+bench-queue: $(VENV)/.dev ## A restart with 500 waiting jobs, and memory over 10,000 jobs
+	@$(BIN)/python -m tools.bench_queue $(ARGS)
+
+soak: $(VENV)/.dev ## The long proofs: every pair of crashes, and a storm of 200 kills (hours)
+	@$(BIN)/python -m tools.soak $(ARGS)
 
 bench-merge: $(VENV)/.dev ## Does merging pay on your server? make bench-merge COMFYUI_URL=http://...
 	@test -n "$(COMFYUI_URL)" || { echo "Say which server: make bench-merge COMFYUI_URL=http://127.0.0.1:8188"; exit 2; }

@@ -67,7 +67,7 @@ async def test_the_third_job_is_refused_while_two_wait_or_run(tmp_path: Path) ->
 
 
 async def test_a_cancelled_job_leaves_its_batch_mates_alone(tmp_path: Path) -> None:
-    async with a_gpu(time_scale=0.3) as gpu, house_side(tmp_path, [gpu]) as house:
+    async with a_gpu(time_scale=0.1) as gpu, house_side(tmp_path, [gpu]) as house:
         await house.ask(1)
         tickets = [await house.ask(user) for user in (2, 3, 4)]
         running = await house.until(tickets[0].job.id, {JobState.SUBMITTED})
@@ -78,7 +78,8 @@ async def test_a_cancelled_job_leaves_its_batch_mates_alone(tmp_path: Path) -> N
 
 
 async def test_cancelling_the_only_job_of_a_prompt_stops_the_gpu(tmp_path: Path) -> None:
-    async with a_gpu(time_scale=1.0) as gpu, house_side(tmp_path, [gpu]) as house:
+    async with a_gpu() as gpu, house_side(tmp_path, [gpu]) as house:
+        gpu.fail(FaultKind.HANG, match=Match(step=2))
         ticket = await house.ask(1)
         await house.until_seen(JobProgressed)
         await house.engine.cancel(ticket.job.id)
@@ -107,10 +108,10 @@ async def test_a_prompt_that_breaks_a_node_fails_alone(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_crashes_mid_run_is_waited_for_and_its_jobs_keep_their_place(tmp_path: Path) -> None:
-    async with a_gpu(time_scale=0.5) as gpu, house_side(tmp_path, [gpu]) as house:
+    async with a_gpu(time_scale=0.2) as gpu, house_side(tmp_path, [gpu]) as house:
         tickets = [await house.ask(user) for user in range(1, 7)]
         await house.until(tickets[0].job.id, {JobState.SUBMITTED})
-        await gpu.crash(down_s=5.0)  # longer than the adapter's patience
+        await gpu.crash(down_s=3.5)  # longer than the adapter's patience
         jobs = await house.until_all_over([ticket.job.id for ticket in tickets], within_s=60)
         assert {job.state for job in jobs} == {JobState.GENERATED}
         lost = [event for event in house.seen if isinstance(event, ServerLost | ServerBack)]

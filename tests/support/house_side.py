@@ -24,6 +24,7 @@ from modules.domain.recipes import ModelName, Recipe
 from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.engine import Accepted, Engine
+from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.operations import Operations
 from modules.queue_manager.scheduler import Policy
 from modules.sandbox.comfy_server import ComfySandbox
@@ -35,6 +36,8 @@ from tests.support.builders import THE_GUILD, a_snowflake
 from tests.support.comfy_side import QUICK, the_library
 
 LIMIT_S = 30.0
+#: What takes seconds in the house takes tenths here.
+BRISK = Intervals(poll_s=0.5, lead_s=0.2, look_again_s=0.3, stopping_s=3.0, stopping_poll_s=0.05)
 OVER = frozenset({JobState.GENERATED, JobState.FAILED, JobState.CANCELLED, JobState.DELIVERED, JobState.UNDELIVERABLE})
 
 
@@ -119,6 +122,7 @@ async def house_side(
     clock, listings = SystemClock(), Listings()
     planner = Planner(library=the_library(), listings=listings, mode=mode, max_batch_size=max_batch_size)
     async with AsyncExitStack() as stack:
+        await _put_empty_database(folder)
         database = await stack.enter_async_context(open_database(None, data_dir=folder, clock=clock))
         workshop = await stack.enter_async_context(PictureWorkshop())
         servers = [
@@ -144,6 +148,7 @@ async def house_side(
             policy=Policy(),
             timeout_s=timeout_s,
             is_alone=True,
+            intervals=BRISK,
             rng=random.Random(1),
         )
         engine = Engine(crew, servers, limits or Limits(active_per_person=50, queue_length=1_000))
@@ -165,6 +170,20 @@ async def house_side(
                 async with asyncio.timeout(10):
                     await asyncio.wait([running])
                 watching.cancel()
+
+
+_migrated: list[bytes] = []
+
+
+async def _put_empty_database(folder: Path) -> None:
+    """Migrating takes half a second, so the tests of one process do it once and copy."""
+    file = folder / "bot_data.db"
+    if not _migrated:
+        async with open_database(None, data_dir=folder, clock=SystemClock()):
+            pass
+        _migrated.append(await asyncio.to_thread(file.read_bytes))
+    elif not await asyncio.to_thread(file.exists):
+        await asyncio.to_thread(file.write_bytes, _migrated[0])
 
 
 async def _watch(side: HouseSide) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, select
@@ -55,9 +56,19 @@ LOOK_S = 0.5
 OVER = frozenset({JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.FAILED, JobState.CANCELLED})
 
 
-@cache
+_disks: list[Disk] = []
+
+
 def the_disk() -> Disk:
-    return Disk()
+    """The one that all worlds of this process share."""
+    if not _disks:
+        _disks.append(Disk())
+    return _disks[0]
+
+
+def use_disk(path: Path) -> None:
+    """Keep it in a file from now on."""
+    _disks[:] = [Disk(path)]
 
 
 @cache
@@ -316,6 +327,22 @@ class World:
             lambda: self.is_settled() if not job_ids else all(self.job(one).state in OVER for one in job_ids), "the end"
         )
         return [self.job(one) for one in job_ids] if job_ids else self.jobs()
+
+    async def until_all_over(self) -> None:
+        """Everything there is, without looking at each job."""
+        await self.until(self.is_settled, "the end")
+
+    def forget(self) -> None:
+        """What only tests look at: for runs of very many jobs."""
+        self.answered.clear()
+        self.acts.names.clear()
+        self.discord.channels.clear()
+        for comfy in self.comfys:
+            comfy.files.clear()
+            comfy.drawn.clear()
+            comfy.runs.clear()
+        for life in self.lives:
+            life.seen.clear()
 
     def wrongs(self, *, needless: bool = True) -> Counter[str]:
         """What must never be, counted."""
