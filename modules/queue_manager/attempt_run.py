@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import structlog
 
@@ -26,6 +25,7 @@ from modules.domain.servers import (
     SlotSaved,
 )
 from modules.queue_manager.intervals import Intervals
+from modules.queue_manager.outcomes import RunOutcome, outcome_of
 from modules.queue_manager.settlement import Settlement
 from modules.queue_manager.verdicts import (
     Again,
@@ -47,17 +47,6 @@ _SERVER_AWAY = frozenset(
     {ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI, ErrorCode.SERVER_UNAUTHORISED}
 )
 _UNDER_WAY = (RunPhase.PENDING, RunPhase.RUNNING)
-
-
-class RunOutcome(Enum):
-    """How the run of an attempt ended, for whoever judges the server."""
-
-    CLEAN = auto()  #: ComfyUI did what was asked
-    REFUSED = auto()  #: the work's own fault, or ours; says nothing against the server
-    OUT_OF_MEMORY = auto()
-    LOST = auto()  #: the server is gone; the attempt stays open and is looked for when it is back
-    RESTARTED = auto()  #: it answers, but knows nothing of the prompt any more
-    STUCK = auto()  #: it takes no orders any more: not to be used until the prompt has left it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +339,7 @@ class AttemptRun:
         """Settle those of `left` that wait for this attempt; it is over then."""
         owed = [job for job in left if job.attempt_id == self.attempt.id]
         await self._carry_out(self._verdicts(owed, report))
-        return await self._close(report, _outcome(report))
+        return await self._close(report, outcome_of(report))
 
     def _verdicts(self, owed: Sequence[Job], report: RunReport) -> Sequence[Verdict]:
         if report.phase is RunPhase.SUCCEEDED:
@@ -405,18 +394,6 @@ class AttemptRun:
             self._collected.add(job.id)
             self._tools.events.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
         return True
-
-
-def _outcome(report: RunReport) -> RunOutcome:
-    if report.phase is RunPhase.RUNNING:
-        return RunOutcome.STUCK
-    if report.failure is not None and report.failure.code is ErrorCode.OUT_OF_MEMORY:
-        return RunOutcome.OUT_OF_MEMORY
-    if report.failure is not None and report.failure.code is ErrorCode.GPU_BROKEN:
-        return RunOutcome.STUCK
-    if report.phase is RunPhase.UNKNOWN:
-        return RunOutcome.RESTARTED
-    return RunOutcome.CLEAN if report.phase is RunPhase.SUCCEEDED else RunOutcome.REFUSED
 
 
 def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

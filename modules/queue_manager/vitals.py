@@ -11,9 +11,10 @@ from modules.domain.events import QueueChanged, ServerBack, ServerLost
 from modules.domain.jobs import AttemptId
 from modules.domain.ports import ImageServer
 from modules.domain.servers import RunPhase
-from modules.queue_manager.attempt_run import AttemptRun, RunOutcome
+from modules.queue_manager.attempt_run import AttemptRun
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.health import Breaker, BreakerState
+from modules.queue_manager.outcomes import RunOutcome
 
 log = structlog.get_logger(__name__)
 

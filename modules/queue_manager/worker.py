@@ -11,13 +11,14 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
-from modules.queue_manager.attempt_run import AttemptRun, RunOutcome, RunTools
+from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
-from modules.queue_manager.health import LearnedCaps, Tally
+from modules.queue_manager.experience import Experience
 from modules.queue_manager.lease import Lease, LeaseLostError
+from modules.queue_manager.outcomes import RunOutcome
 from modules.queue_manager.scheduler import ServerView, pick
 from modules.queue_manager.verdicts import verdicts_for_lost
 from modules.queue_manager.vitals import Vitals
@@ -25,9 +26,6 @@ from modules.queue_manager.vitals import Vitals
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-#: Jobs remembered as not to be tried here again.
-MAX_REFUSED = 1_000
 
 
 class Worker:
@@ -39,11 +37,8 @@ class Worker:
         self._log = log.bind(server=server.name)
         self._lease = Lease(server.name, crew)
         self._vitals = Vitals(server, crew)
-        self._caps = LearnedCaps()
-        self._tally = Tally()
+        self._experience = Experience(server, crew)
         self._runs: dict[AttemptRun, asyncio.Task[None]] = {}  #: in the order they were begun
-        self._loaded: str | None = None
-        self._refused: dict[JobId, None] = {}
         self._wake = asyncio.Event()
         self._probe_now = asyncio.Event()
         self._is_stopping = False
@@ -66,15 +61,15 @@ class Worker:
 
     def cap(self, work: WorkClass) -> int:
         """Pictures that may share one attempt here."""
-        return self._caps.limit(work.heavy_key, self.server.max_jobs(work))
+        return self._experience.cap(work)
 
     def refuses(self, job: Job) -> bool:
         """Whether this very job is not to be tried here again."""
-        return job.id in self._refused
+        return self._experience.refuses(job)
 
     def view(self) -> ServerView:
         """The server for the scheduler."""
-        loaded = next((run.heavy_key for run in reversed(self._runs)), self._loaded)
+        loaded = next((run.heavy_key for run in reversed(self._runs)), self._experience.loaded)
         return ServerView(
             name=self.server.name, loaded=loaded, free_in_s=sum(self._remaining_s(run) for run in self._occupying())
         )
@@ -90,12 +85,12 @@ class Worker:
             since=self._vitals.since,
             version=facts.version if facts else "",
             merge_protocol=facts.capability.value if facts else "none",
-            loaded=self._loaded,
+            loaded=self._experience.loaded,
             running=ids[0] if ids else (),
             ahead=ids[1] if len(ids) > 1 else (),
-            pictures_per_minute=float(self._tally.last_minute(self._crew.clock.monotonic())),
+            pictures_per_minute=self._experience.pictures_per_minute,
             last_error=self._vitals.last_error,
-            caps=self._caps.known(),
+            caps=self._experience.caps,
         )
 
     def wake(self) -> None:
@@ -164,7 +159,7 @@ class Worker:
         """Probe with growing pauses; while the server is away, others may take over its jobs. False: we stop instead."""
         away_since = self._crew.clock.monotonic()
         if not self._vitals.is_usable:
-            self._loaded = None
+            self._experience.loaded = None
             await self._rest(self._vitals.pause_s())
         while not self._is_stopping:
             await self._vitals.probe()
@@ -272,49 +267,11 @@ class Worker:
             return await run.give_up(ErrorCode.UNEXPECTED)
 
     async def _note(self, run: AttemptRun, outcome: RunOutcome) -> None:
-        """What this run says about the server and its speed."""
+        """What this run says about the server; noted before anything is awaited, so that the next claim knows it."""
         self._vitals.note(run, outcome)
-        self._note_refused(run)
-        heavy_key, rows = run.heavy_key, len(run.attempt.slots)
-        match outcome:
-            case RunOutcome.CLEAN:
-                self._caps.ran_clean(heavy_key)
-                self._learn(run)
-                self._loaded = heavy_key
-            case RunOutcome.OUT_OF_MEMORY:
-                self._loaded = None
-                self._log.warning("out_of_memory", pictures=rows, cap=self._caps.ran_out_of_memory(heavy_key, rows))
-                await self._free_memory()
-            case RunOutcome.REFUSED:
-                self._loaded = heavy_key if run.is_started else self._loaded
-            case RunOutcome.RESTARTED | RunOutcome.LOST | RunOutcome.STUCK:
-                self._loaded = None
-
-    async def _free_memory(self) -> None:
-        try:
-            await self.server.free_memory()
-        except FulletError as error:
-            self._log.info("memory_not_freed", error=error.code.value)
-
-    def _note_refused(self, run: AttemptRun) -> None:
-        self._refused |= dict.fromkeys(run.refused_here)
-        while len(self._refused) > MAX_REFUSED:
-            del self._refused[next(iter(self._refused))]
-
-    def _learn(self, run: AttemptRun) -> None:
-        worked_s = run.report.worked_s if run.report else None
-        if worked_s is None:
-            return
-        rows = len(run.attempt.slots)
-        self._tally.add(self._crew.clock.monotonic(), rows)
-        self._crew.rates.learn(
-            self.server.name,
-            job=as_waiting(run.attempt.jobs[0]),
-            rows=rows,
-            worked_s=worked_s,
-            was_loaded=not run.is_loading,
-            reference_s=sum(job.work.cost_s for job in run.attempt.jobs),
-        )
+        self._experience.note(run, outcome)
+        if outcome is RunOutcome.OUT_OF_MEMORY:
+            await self._try_to(self.server.free_memory())
 
     def _note_database_back(self) -> None:
         if self._is_database_away:
@@ -363,7 +320,7 @@ class Worker:
         return attempt
 
     def _decide(self, snapshot: QueueSnapshot) -> Pick | None:
-        barred = self._refused.keys() | set(self._crew.retries.held_back(self._crew.clock.monotonic()))
+        barred = self._experience.refused.keys() | set(self._crew.retries.held_back(self._crew.clock.monotonic()))
         allowed = tuple(job for job in snapshot.jobs if job.id not in barred)
         return pick(
             replace(snapshot, jobs=allowed),
