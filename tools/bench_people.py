@@ -13,9 +13,10 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -32,6 +33,19 @@ from tools.bench import Figure
 PRESSES = 60
 #: Cards alive at once, and for how long they are watched.
 CARDS, WATCHED_S = 50, 20.0
+IDLE_LOOP = """
+import asyncio, sys
+from modules.utils.lag import LoopLag
+lag = LoopLag()
+async def until_told():
+    measuring = asyncio.create_task(lag.run())
+    await asyncio.to_thread(sys.stdin.read)
+    print(lag.quantile_ms(0.99))
+    measuring.cancel()
+import structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+asyncio.run(until_told())
+"""
 #: What a card says once its GPU has begun.
 SIGNS = ("▱", "▰", "Warming up")
 CARD_EDIT = re.compile(r"/channels/\d+/messages/(\d+)")
@@ -42,13 +56,23 @@ def main() -> int:
     print(f"load of this machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     figures: list[Figure] = []
     for part in (_presses, _fifty_cards):
-        with tempfile.TemporaryDirectory(prefix="fullet-bench-") as folder:
-            for figure in asyncio.run(part(Path(folder))):
+        with tempfile.TemporaryDirectory(prefix="fullet-bench-") as folder, _idle_loop() as idle:
+            measured = asyncio.run(part(Path(folder)))
+            print(f"      an idle loop beside it: lag p99 {idle():.1f} ms")
+            for figure in measured:
                 print(figure, flush=True)
                 figures.append(figure)
     missed = sum(not figure.holds for figure in figures)
     print(f"\n{len(figures) - missed} figures hold, {missed} do not")
     return 1 if missed else 0
+
+
+@contextlib.contextmanager
+def _idle_loop() -> Iterator[Callable[[], float]]:
+    """A process that does nothing but measure how late its loop runs: what this machine takes from every program."""
+    command = [sys.executable, "-c", IDLE_LOOP]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield lambda: float(process.communicate("")[0])
 
 
 # --- presses --------------------------------------------------------------------------------------------------------------
