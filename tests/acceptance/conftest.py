@@ -24,8 +24,9 @@ GUESTS = 40
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A module's tests run in one process (`pytest --dist loadgroup`): they share its house."""
-    item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """Tests that share a house or a browser run in one process (`pytest --dist loadgroup`), the others where there is room."""
+    if {"house", "stage"} & set(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,0 +1,180 @@
+"""Session channels: whose they are whatever happens, when they go, and where the bot does not work at all.
+
+The world around the bot stays while the program is stopped, its database is looked into, and it is started again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from modules.sandbox.comfy_server import ComfySandbox
+from modules.sandbox.discord_server import DiscordSandbox
+from modules.sandbox.discord_server.demo import add_channel, add_guild, demo_world, invite_bot
+from modules.sandbox.discord_server.world import ChannelKind, Guild
+from tests.support.program import HouseOptions, WholeHouse, lawful_house, until
+from tests.support.wishing import PATIENCE_S, ask, draw, result, results, session, sessions
+
+
+def options(**settings: str) -> HouseOptions:
+    return {
+        "discord": DiscordSandbox(world=demo_world(guests=10)),
+        "gpus": [ComfySandbox(name="gpu-1", time_scale=0.02)],
+        "settings": settings,
+    }
+
+
+@asynccontextmanager
+async def stopped(house: WholeHouse) -> AsyncIterator[sqlite3.Connection]:
+    """Stop the program the clean way, look into its database, start it again."""
+    assert await house.program.stop() == 0
+    with closing(sqlite3.connect(house.folder / "bot_data.db")) as database:
+        yield database
+        database.commit()
+    await house.start()
+
+
+def home(house: WholeHouse) -> Guild:
+    return house.discord.world.guild(int(house.program.environment["ALLOWED_GUILD_ID"]))
+
+
+async def test_a_session_is_found_again_by_its_id_then_by_its_signed_mark_and_never_by_its_name(tmp_path: Path) -> None:
+    async with lawful_house(tmp_path, **options()) as house:
+        guest, thief = await house.newcomer(), await house.newcomer()
+        await draw(guest, "before the restart")
+        first = await session(guest)
+        mark = house.discord.world.channel(int(first)).topic
+
+        async with stopped(house):
+            pass
+        await draw(guest, "found by its id")
+        assert await session(guest) == first
+
+        async with stopped(house) as database:
+            database.execute("DELETE FROM session")
+        await draw(guest, "found by its mark")
+        assert await session(guest) == first
+
+        async with stopped(house) as database:
+            database.execute("DELETE FROM session")
+            own = house.discord.world.channel(int(first))
+            own.topic = "somebody changed the topic"
+            trap = add_channel(
+                house.discord.world, home(house), own.name or "", topic=mark
+            )  # of the right name, with a copied mark
+            trap.topic = (mark or "").replace(guest.id, thief.id)
+        for person, prompt in ((thief, "of somebody else"), (guest, "made anew")):
+            message = await draw(person, prompt)
+            assert message.channel_id not in {first, str(trap.id)}
+            assert house.discord.world.channel(int(message.channel_id)).overwrites  # private, as the trap is not
+
+
+async def test_idle_sessions_close_by_a_timer_that_survives_restarts_and_used_ones_stay(tmp_path: Path) -> None:
+    idle_s = 24.0
+    async with lawful_house(tmp_path, **options(SESSION_IDLE_MINUTES=str(idle_s / 60))) as house:
+        idle, active = await house.newcomer(), await house.newcomer()
+        await draw(idle, "long ago")
+        await draw(active, "just now")
+        old = await session(idle)
+        async with stopped(house) as database:
+            hour_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
+            database.execute("UPDATE session SET last_active_at = ? WHERE user_id = ?", (hour_ago, int(idle.id)))
+        await idle.wait_until_gone(old, timeout=idle_s - 4)  # a timer that began anew with the process would take all of it
+        assert len(await sessions(active)) == 1
+        await draw(idle, "back again")
+        assert await session(idle) != old
+
+
+async def test_a_session_with_work_in_it_is_not_closed_however_idle(tmp_path: Path) -> None:
+    async with lawful_house(tmp_path, **options(SESSION_IDLE_MINUTES="0.02")) as house:
+        elena, guest = await house.people.be("elena"), await house.newcomer()
+        await elena.slash("admin pause")
+        await ask(guest, "patience")
+        waiting = await session(guest)
+        other = await house.newcomer()
+        await ask(other, "cancelled at once")
+        shown = await other.wait_for_message(lambda m: "Paused" in m.text or "next" in m.text, timeout=PATIENCE_S)
+        await other.press(shown, "Cancel")
+        await other.wait_until_gone(await session(other), timeout=PATIENCE_S)  # the sweep has been by
+        assert await sessions(guest) == [waiting]
+        await elena.slash("admin resume")
+        assert (await result(guest, "patience")).channel_id == waiting
+
+
+async def test_a_full_category_overflows_and_a_full_guild_closes_the_longest_idle(tmp_path: Path) -> None:
+    prepared = options()
+    world = prepared["discord"].world
+    guild = next(iter(world.guilds.values()))
+    full = add_channel(world, guild, "sessions", ChannelKind.CATEGORY)
+    for number in range(50):
+        add_channel(world, guild, f"old-{number}", parent=full)
+    async with lawful_house(tmp_path, **prepared) as house:
+        first, second = await house.newcomer(), await house.newcomer()
+        await draw(first, "in the overflow")
+        parent = world.channel(int(await session(first))).parent_id
+        assert parent is not None
+        assert world.channel(parent).name == "sessions 2"
+        while len(guild.channels) < 500:
+            house.discord.context.announcer.channel_created(add_channel(world, guild, f"filler-{len(guild.channels)}"))
+        oldest = await session(first)
+        await draw(second, "where no room was")
+        await first.wait_until_gone(oldest, timeout=PATIENCE_S)
+        assert len(guild.channels) == 500
+
+
+async def test_a_channel_deleted_while_something_is_owed_comes_back_and_loses_nothing(tmp_path: Path) -> None:
+    async with lawful_house(tmp_path, **options()) as house:
+        elena, guest = await house.people.be("elena"), await house.newcomer()
+        await elena.slash("admin pause")
+        await ask(guest, "a picture for a lost room")
+        old = await session(guest)
+        await elena.delete_channel(old)
+        await guest.wait_until_gone(old, timeout=PATIENCE_S)
+        await elena.slash("admin resume")
+        message = await result(guest, "a picture for a lost room")
+        assert message.channel_id != old
+        assert [m.id for m in await results(guest)] == [message.id]
+        await guest.press(message, "Again")  # and its buttons know the way
+        await guest.wait_for_message(lambda m: bool(m.pictures) and m.id != message.id, timeout=PATIENCE_S)
+
+
+async def test_without_a_channel_the_picture_comes_in_private(tmp_path: Path) -> None:
+    async with lawful_house(tmp_path, **options()) as house:
+        elena, guest = await house.people.be("elena"), await house.newcomer()
+        await elena.slash("admin pause")
+        await ask(guest, "by letter")
+        house.discord.context.faults.add({"route": r"^POST /guilds/\d+/channels$", "status": 403, "times": 20})
+        await elena.delete_channel(await session(guest))
+        await elena.slash("admin resume")
+        found = await guest.wait_for_message(
+            lambda m: bool(m.pictures) and "by letter" in m.text, channel="dm", timeout=PATIENCE_S
+        )
+        assert found.mentions == [guest.id] or found.by_bot
+
+
+async def test_the_bot_works_in_one_guild_answers_in_private_and_leaves_every_other(tmp_path: Path) -> None:
+    prepared = options()
+    world = prepared["discord"].world
+    elena_user = next(user for user in world.users.values() if user.username == "elena")
+    before = add_guild(world, "Invited before the start", owner=elena_user)
+    invite_bot(world, before)
+    async with lawful_house(tmp_path, **prepared) as house:
+        await until(lambda: world.bot.id not in before.members, "the bot to leave the guild it found")
+        later = add_guild(world, "Invited later", owner=elena_user)
+        invite_bot(world, later)
+        house.discord.context.announcer.guild_joined(later)
+        await until(lambda: world.bot.id not in later.members, "the bot to leave the guild it was invited to")
+        assert world.bot.id in home(house).members
+
+        ana = await house.people.be("ana")
+        for answer in (
+            await ana.slash("imagine", "dm", model="z-image", prompt="un faro"),
+            await ana.slash("edit", "dm", prompt="más luz"),
+        ):
+            assert "Trabajo dentro de un servidor" in answer.text
+        await ana.say("!sync", "dm")
+        await draw(ana, "y sigue trabajando")
+        assert [m for m in await ana.messages("dm") if m.by_bot and not m.is_ephemeral] == []
