@@ -158,7 +158,7 @@ async def test_after_a_restart_the_same_card_goes_on(door: FrontDoor, people: Pe
         first.studio.progress(job, 1)
         await becomes(bruno, card, "1/8")
     async with door.open() as second:
-        await becomes(bruno, card, "Drawing")  # the steps are known again with the next one
+        await becomes(bruno, card, "You're next")  # what it is at is known again with the next step
         second.studio.progress(job, 6)
         await becomes(bruno, card, "6/8")
     assert len(await bruno.messages(card.channel_id)) == 1
