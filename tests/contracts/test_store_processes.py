@@ -66,10 +66,7 @@ async def processes(role: str, url: str, seeds: range) -> AsyncIterator[list[Sto
     """So many, all open and begun at the same time; dead at the end."""
     pipe = asyncio.subprocess.PIPE
     command = [sys.executable, "-W", "error", "-m", "tests.support.store_process", role, url]
-    raw = [
-        await asyncio.create_subprocess_exec(*command, str(seed), stdin=pipe, stdout=pipe, cwd=ROOT)
-        for seed in seeds
-    ]
+    raw = [await asyncio.create_subprocess_exec(*command, str(seed), stdin=pipe, stdout=pipe, cwd=ROOT) for seed in seeds]
     started = [StoreProcess(process) for process in raw]
     try:
         async with asyncio.timeout(PATIENCE_S):
