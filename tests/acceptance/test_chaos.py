@@ -14,6 +14,6 @@ async def test_three_hundred_jobs_come_through_kills_crashes_and_a_failing_disco
     toll = await ride_out(tmp_path, Storm(seed=1))
     print(toll)
     assert toll.wrongs == []
-    assert toll.kills == 8
+    assert toll.kills == 7
     assert toll.accepted >= 300
     assert toll.states["delivered"] >= 0.95 * toll.accepted, "honest failures must stay rare"

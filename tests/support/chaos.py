@@ -55,7 +55,7 @@ class Storm:
     seed: int
     jobs: int = 300
     people: int = 30
-    kills: int = 8
+    kills: int = 7
     kill_every_s: float = 6.0
     gpu_crash_every_s: float = 6.0
     stumble_every_s: float = 0.5

@@ -135,16 +135,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began, total = time.monotonic(), Counter[str]()
     calm = evening({}, Findings())
     last = calm + RECOVERY_ACTS
-    rounds = {
-        "every trouble at every act": single_plans(calm),
+    rounds: dict[str, Iterator[Plan]] = {
         "two deaths": pair_plans(last),
         "a death, then ComfyUI restarts": pair_plans(last, second=(Trouble.COMFY_RESTARTS,)),
         "ComfyUI restarts, then a death": pair_plans(last, first=(Trouble.COMFY_RESTARTS,)),
         "a death, then an answer is lost": pair_plans(last, second=(Trouble.ANSWER_LOST,)),
         "an outage, then a death": pair_plans(last, first=(Trouble.COMFY_AWAY, Trouble.DISCORD_AWAY, Trouble.DATABASE_AWAY)),
     }
-    for name, plans in rounds.items():
-        findings = check(itertools.islice(plans, 0, None, every))
+    rounds = {name: itertools.islice(plans, 0, None, every) for name, plans in rounds.items()}
+    for name, plans in {"every trouble at every act": single_plans(calm), **rounds}.items():
+        findings = check(plans)
         total += findings.wrongs
         print(f"{name}: {findings} ({time.monotonic() - began:.0f} s)", flush=True)
         for kind, plan in findings.first_wrong.items():
