@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 TREE_HASH_KEY = "discord.tree_hash"
 CLEARED = "cleared:"
 #: discord.py sleeps through rate limits up to this long and raises beyond it; the courier then comes back by itself.
-LONGEST_RATE_LIMIT_S = 30.0
+LONGEST_RATE_LIMIT_S = 90.0
 #: When stopping: what somebody just asked is still answered, at most this long.
 LAST_ANSWERS_S = 3.0
 

@@ -10,7 +10,7 @@ from typing import NewType, Self
 #: Name of stored bytes (an uploaded or generated picture); a lower-case UUID.
 BlobId = NewType("BlobId", str)
 
-_SIZE = re.compile(r"\s*(\d{2,5})\s*[x×X*,]\s*(\d{2,5})\s*")
+_SIZE = re.compile(r"\s*(\d{1,6})\s*[x×X*,]\s*(\d{1,6})\s*")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,6 +14,7 @@ from modules.discord.wording import spec_of
 from modules.domain.errors import FulletError
 from modules.domain.jobs import ACTIVE_STATES, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
+from modules.utils.i18n import Texts
 
 if TYPE_CHECKING:
     from modules.discord.bot import FulletBot
@@ -46,9 +47,17 @@ class Sessions(commands.Cog):
         except FulletError as error:
             log.warning("message_not_followed", code=error.code.value)
 
+    async def _texts_of(self, owner: UserId, message: discord.Message) -> Texts:
+        """A message tells no language: the one its author chose, else that of their last job, else the server's."""
+        chosen = (await self.bot.house.people.settings(owner)).language
+        latest = [] if chosen else await self.bot.house.jobs.jobs(user_id=owner, limit=1)
+        if chosen or latest:
+            return self.bot.voices.speaking(chosen or latest[0].language)
+        return self.bot.voices.for_guild(message.guild)
+
     async def _remember(self, message: discord.Message, owner: UserId) -> None:
         pictures = [attached for attached in message.attachments if attached.filename.lower().endswith(PICTURE_ENDINGS)]
-        texts = self.bot.voices.for_guild(message.guild)
+        texts = await self._texts_of(owner, message)
         try:
             # The last picture, or the last file: what is no picture gets the sentence that says so.
             blob_id = await self.bot.asking.upload((pictures or message.attachments)[-1])
