@@ -22,6 +22,7 @@ export class ChatView {
     this.element = h("div", { class: "chat" }, this.scroller, this.jump);
     this.atEnd = true;
     this.unseen = 0;
+    this.heightSeen = 0;
     this.scroller.addEventListener("scroll", () => this.onScroll(), { passive: true });
     new ResizeObserver(() => this.atEnd && this.toEnd()).observe(this.list);
     new ResizeObserver(() => this.atEnd && this.toEnd()).observe(this.scroller);
@@ -131,7 +132,8 @@ export class ChatView {
     if (at < this.messages.length - 1) return this.showAll();   // arrived late: find its place
     if (document.hasFocus() && this.atEnd) this.unreadFrom = this.list.querySelector(".unread-line") ? this.unreadFrom : message.id;
     this.list.append(...this.itemsFor(message, this.messages[at - 1]));
-    if (this.atEnd || message.author.id === this.world.me.id) this.toEnd();
+    const isMine = message.author.id === this.world.me.id || message.interaction_metadata?.user?.id === this.world.me.id;
+    if (this.atEnd || isMine) this.toEnd();
     else {
       this.unseen += 1;
       this.showJump();
@@ -192,6 +194,13 @@ export class ChatView {
 
   onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    // A card that grew or went away scrolls too; only the person leaves the end.
+    const isGrowth = scrollHeight !== this.heightSeen;
+    this.heightSeen = scrollHeight;
+    if (isGrowth && this.atEnd) {
+      this.toEnd();
+      return;
+    }
     this.atEnd = scrollHeight - scrollTop - clientHeight < AT_END_PX;
     if (this.atEnd && this.unseen > 0) {
       this.unseen = 0;
