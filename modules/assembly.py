@@ -140,5 +140,5 @@ def sqlite_file(settings: Settings, root: Path) -> Path | None:
     try:
         target = read_database_url(settings.database_url.get_secret_value() or None, root / "database")
     except ValueError as error:
-        raise CannotStartError(f"DATABASE_URL: {error}") from error
+        raise CannotStartError(str(error)) from error
     return target.path if isinstance(target, SqliteTarget) else None

@@ -173,3 +173,6 @@ async def test_a_picture_over_the_upload_limit_comes_smaller_under_the_right_nam
         assert file.size <= 700_000
         assert (file.filename.rpartition(".")[2], file.content_type, kind_of(data)) == ("webp", "image/webp", "WEBP")
         assert pixels(data)[0] == (2048, 2048)
+        refusals = house.discord.context.journal.violations()
+        assert {(found.kind, found.message[:5]) for found in refusals} == {("limit", "40005")}  # the limit is found by trying
+        house.discord.context.journal.clear()
