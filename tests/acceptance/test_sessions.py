@@ -178,3 +178,22 @@ async def test_the_bot_works_in_one_guild_answers_in_private_and_leaves_every_ot
         await ana.say("!sync", "dm")
         await draw(ana, "y sigue trabajando")
         assert [m for m in await ana.messages("dm") if m.by_bot and not m.is_ephemeral] == []
+
+
+async def test_in_a_guild_it_could_not_leave_the_bot_says_that_it_works_elsewhere(tmp_path: Path) -> None:
+    prepared = options()
+    discord = prepared["discord"]
+    otto = discord.world.add_user("otto", global_name="Otto", locale="en-US", avatar_color="#333333")
+    elsewhere = add_guild(discord.world, "Elsewhere", owner=otto)
+    add_channel(discord.world, elsewhere, "general")
+    invite_bot(discord.world, elsewhere)
+    discord.context.faults.add({"route": rf"^DELETE /users/@me/guilds/{elsewhere.id}$", "status": 403, "times": 100})
+    async with lawful_house(tmp_path, **prepared) as house:
+        person = await house.people.be("otto")
+        for answer in (
+            await person.slash("imagine", model="z-image", prompt="a fox"),
+            await person.slash("admin status"),
+        ):
+            assert answer.text == "I only work in the server I belong to."
+        assert "other_guild_not_left" in house.program.said()
+        assert [channel.name for channel in elsewhere.channels.values()] == ["general"]
