@@ -8,7 +8,7 @@ from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.comfy_server.faults import Match
 from tests.support.gpu_log import drawings
 from tests.support.person import Person, Refused
-from tests.support.program import HouseOptions, WholeHouse
+from tests.support.program import HouseOptions, WholeHouse, until
 from tests.support.wishing import PATIENCE_S, ask, draw, results, sessions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -101,7 +101,7 @@ async def test_the_third_job_is_refused_while_one_runs_and_one_waits_and_the_que
     for gpu in house.gpus:
         gpu.fail("hang", times=None, match=Match(text="a picture without end"))
     await ask(guest, "a picture without end")
-    await guest.wait_for_message(lambda m: "Drawing" in m.text or "▱" in m.text, timeout=PATIENCE_S)
+    await until(lambda: any(life.status == "running" for gpu in house.gpus for life in gpu.journal.prompts), "a running prompt")
     await ask(guest, "a picture without end, again")
     refused = await guest.slash("imagine", model="z-image", prompt="one too many")
     assert refused.text == "You already have 2 pictures in the works. Wait for one, or cancel one."
