@@ -16,7 +16,7 @@ from modules.domain.catalogue import Choices, ModelSpec, Range, TemplateProblem,
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.jobs import WorkClass
-from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed, WorkflowName
+from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed
 
 #: docs/cards.md: the form offers up to four.
 MAX_LORAS = 4
@@ -136,6 +136,8 @@ class TemplateCatalogue:
         has_source = wish.kind in _KINDS_WITH_SOURCE
         if has_source and wish.source is None:
             raise FulletError(ErrorCode.PICTURE_MISSING)
+        if wish.reference is not None and not shape.has(Role.REFERENCE):
+            raise FulletError(ErrorCode.REFERENCE_NOT_TAKEN, model=self.model(ModelName(manifest.model)).label)
         return Recipe(
             workflow=template.name,
             model=ModelName(manifest.model),
@@ -153,7 +155,7 @@ class TemplateCatalogue:
             loras=self._loras(wish.loras, template),
             count=read_whole(wish.count, "count", COUNT),
             source=wish.source if has_source else None,
-            reference=wish.reference if shape.has(Role.REFERENCE) else None,
+            reference=wish.reference,
         )
 
     def _seed(self, seed: Seed | None) -> Seed:
@@ -248,20 +250,20 @@ def _specs(library: Library) -> Iterator[ModelSpec]:
         by_model.setdefault(template.manifest.model, {}).setdefault(template.manifest.kind, template)
     for name, templates in by_model.items():
         speaker = next(templates[kind] for kind in _SPEAKING_ORDER if kind in templates)
-        yield _spec(ModelName(name), speaker, {kind: template.name for kind, template in templates.items()})
+        yield _spec(ModelName(name), speaker, templates)
 
 
 #: For a model whose pictures follow their input: nobody is asked for a size.
 _ANY_SIZE = SizeSection(default=Dimensions(1024, 1024), max_side=16384, max_megapixels=256.0)
 
 
-def _spec(name: ModelName, speaker: Template, workflows: dict[WorkflowKind, WorkflowName]) -> ModelSpec:
+def _spec(name: ModelName, speaker: Template, templates: Mapping[WorkflowKind, Template]) -> ModelSpec:
     manifest: Manifest = speaker.manifest
     size = manifest.size or _ANY_SIZE
     return ModelSpec(
         name=name,
         label=manifest.label or name,
-        workflows=workflows,
+        workflows={kind: template.name for kind, template in templates.items()},
         default_size=size.default,
         sizes=tuple(dict.fromkeys((size.default, *size.presets))) if manifest.size else (),
         grid_px=size.grid,
@@ -271,6 +273,7 @@ def _spec(name: ModelName, speaker: Template, workflows: dict[WorkflowKind, Work
         steps=manifest.steps.range if manifest.steps else _NO_STEPS,
         cfg=manifest.cfg.range if manifest.cfg else _NO_CFG,
         has_negative_prompt=speaker.shape.has(Role.NEGATIVE),
+        takes_reference=frozenset(kind for kind, template in templates.items() if template.shape.has(Role.REFERENCE)),
         is_age_restricted=manifest.nsfw,
         shows_steps=manifest.shows_steps,
     )

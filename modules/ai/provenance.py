@@ -31,5 +31,6 @@ def recipe_text(recipe: Recipe, slot: Slot) -> str:
         "checkpoint": recipe.checkpoint,
         "loras": [{"name": lora.name, "strength": lora.strength} for lora in recipe.loras],
         "is_edit": recipe.source is not None,
+        "has_reference": recipe.reference is not None or None,
     }
     return json.dumps({name: value for name, value in known.items() if value not in (None, "", [])}, ensure_ascii=False)

@@ -19,6 +19,7 @@ from modules.discord.card_keeper import CardKeeper
 from modules.discord.checks import check_guild
 from modules.discord.cogs import COGS
 from modules.discord.controls import Controls
+from modules.discord.edits import Edits
 from modules.discord.failures import Failures, Refusal
 from modules.discord.form import GenerationForm
 from modules.discord.house import DiscordOptions, House
@@ -93,7 +94,8 @@ class FulletBot(commands.Bot):
         self.own = OwnPictures(house, self.post, self.voices)
         self.form = GenerationForm(house, self.asking, self.voices, self.failures)
         self.recalls = Recalls(house, self.asking, self.form, self.voices)
-        self.controls = Controls(house, self.asking, self.own, self.form, self.recalls, self.voices)
+        self.edits = Edits(house, self.asking, self.voices)
+        self.controls = Controls(house, self.asking, self.own, self.form, self.recalls, self.edits, self.voices)
         self._is_up = asyncio.Event()
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()

@@ -9,9 +9,10 @@ from dataclasses import replace
 import discord
 
 from modules.discord import wishes
-from modules.discord.asking import Asking
+from modules.discord.asking import Accepted, Asking
 from modules.discord.checks import check_addressee, check_owner
 from modules.discord.drafts import draft_of
+from modules.discord.edits import Edits
 from modules.discord.failures import show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
@@ -45,10 +46,18 @@ class Controls:
     """Acts on presses and submissions. Raises FulletError; `Failures` words it."""
 
     def __init__(
-        self, house: House, asking: Asking, own: OwnPictures, form: GenerationForm, recalls: Recalls, voices: Voices
+        self,
+        house: House,
+        asking: Asking,
+        own: OwnPictures,
+        form: GenerationForm,
+        recalls: Recalls,
+        edits: Edits,
+        voices: Voices,
     ) -> None:
         self._house = house
         self._asking = asking
+        self._edits = edits
         self._own = own
         self._form = form
         self._recalls = recalls
@@ -85,6 +94,10 @@ class Controls:
                 await self._form.press(interaction, press.act)
             case Act.START_OVER | Act.RECALL_DRAW | Act.RECALL_FORM:
                 await self._recalls.press(interaction, press)
+            case Act.REFERENCE_EDIT:
+                await self._edits.open_last(interaction)
+            case Act.REFERENCE_DROP:
+                await self._edits.drop(interaction)
             case Act.ERASE_ME:
                 await self._own.erase(interaction)
             case act:
@@ -105,27 +118,19 @@ class Controls:
             case FormName.EDIT:
                 index = _index(submission.argument or submission.text("picture"))
                 source = await self._picture(job.id, index)
-                wish = wishes.edit(job.recipe, self._able_to(WorkflowKind.EDIT), source, submission.text("prompt"))
-                await self._ask(interaction, job, wish, Origin.EDIT)
+                done = await self._edits.ask(interaction, source, submission.text("prompt"), parent=job)
+                await self._show_place(interaction, done, job.guild_id)
             case _:
                 await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
 
     async def _edit_message(self, interaction: Interaction, submission: Submission) -> None:
-        """Edit the picture of a message, or the session's last picture with that one beside it."""
-        picture = await self._asking.picture_in(interaction, int(submission.argument, 36))
-        last = await self._asking.picture_for_edit(interaction, None) if submission.form is FormName.REFERENCE else None
-        models = self._able_to(WorkflowKind.EDIT)
-        wish = Wish(
-            kind=WorkflowKind.EDIT,
-            model=models[0].name if models else None,
-            prompt=submission.text("prompt"),
-            source=last or picture,
-            reference=picture if last else None,
-        )
-        texts = await self._voices.for_person(interaction)
-        done = await self._asking.ask(interaction, wish, Origin.EDIT)
-        guild_id = GuildId(interaction.guild_id or 0)
-        await show_privately(interaction, accepted(done.ticket, done.session.channel_id, guild_id, texts))
+        """Edit the picture of a message, or the session's last one."""
+        if submission.form is FormName.EDIT_MESSAGE:
+            source = await self._asking.picture_in(interaction, int(submission.argument, 36))
+        else:
+            source = await self._asking.picture_for_edit(interaction, None)
+        done = await self._edits.ask(interaction, source, submission.text("prompt"))
+        await self._show_place(interaction, done, GuildId(interaction.guild_id or 0))
 
     # --- deeds ----------------------------------------------------------------------------------------------------------
 
@@ -160,12 +165,14 @@ class Controls:
     async def _upscale(self, interaction: Interaction, job: Job, press: Press) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         source = await self._picture(job.id, _index(press.argument))
-        await self._ask(interaction, job, wishes.upscale(job.recipe, self._able_to(WorkflowKind.UPSCALE), source), Origin.UPSCALE)
+        models = wishes.able_to(WorkflowKind.UPSCALE, self._house.catalogue)
+        await self._ask(interaction, job, wishes.upscale(job.recipe, models, source), Origin.UPSCALE)
 
     async def _open_edit(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
         index = _index(press.argument) if press.argument else None
-        await interaction.response.send_modal(edit_form(job, index, texts))
+        has_reference = await self._edits.has_reference(interaction)
+        await interaction.response.send_modal(edit_form(job, index, texts, has_reference=has_reference))
 
     async def _open_remix(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
@@ -199,9 +206,12 @@ class Controls:
 
     async def _ask(self, interaction: Interaction, parent: Job, wish: Wish, origin: Origin) -> None:
         """Submit for whoever pressed, and say the place."""
-        texts = await self._voices.for_person(interaction)
         done = await self._asking.ask(interaction, wish, origin, guild_id=parent.guild_id, parent_id=parent.id)
-        await show_privately(interaction, accepted(done.ticket, done.session.channel_id, parent.guild_id, texts))
+        await self._show_place(interaction, done, parent.guild_id)
+
+    async def _show_place(self, interaction: Interaction, done: Accepted, guild_id: GuildId) -> None:
+        texts = await self._voices.for_person(interaction)
+        await show_privately(interaction, accepted(done.ticket, done.session.channel_id, guild_id, texts))
 
     def _remixed(self, job: Job, submission: Submission) -> Wish:
         spec = self._spec(job)
@@ -240,11 +250,6 @@ class Controls:
         if spec is None:
             raise FulletError(ErrorCode.RECIPE_GONE)
         return spec
-
-    def _able_to(self, kind: WorkflowKind) -> list[ModelSpec]:
-        """The models that can do this, those that could start now first."""
-        catalogue = self._house.catalogue
-        return sorted(catalogue.models(kind), key=lambda spec: not catalogue.is_available(spec.name, kind))
 
     def _is_repeated(self, interaction: Interaction, press: Press) -> bool:
         key = (interaction.user.id, interaction.message.id if interaction.message else 0, press)

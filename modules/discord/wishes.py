@@ -8,6 +8,7 @@ from dataclasses import replace
 from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
+from modules.domain.ports import Catalogue
 from modules.domain.recipes import MAX_SEED, ModelName, Recipe, Seed
 
 #: How much of the picture is drawn anew. Below about 0.3 nothing changes that a person sees; above 0.8 little stays.
@@ -65,14 +66,32 @@ def vary(recipe: Recipe, spec: ModelSpec, source: BlobId, index: int, *, is_stro
     return replace(same(recipe, spec), seed=Seed((seed + 1) % (MAX_SEED + 1)) if not is_strong else None, count=1)
 
 
-def edit(recipe: Recipe, models: Sequence[ModelSpec], source: BlobId, prompt: str) -> Wish:
-    """Change the picture by words."""
-    return Wish(kind=WorkflowKind.EDIT, model=preferred(models, recipe.model), prompt=prompt, source=source)
+def edit(
+    models: Sequence[ModelSpec],
+    source: BlobId,
+    prompt: str,
+    *,
+    name: ModelName | None = None,
+    reference: BlobId | None = None,
+    seed: Seed | None = None,
+) -> Wish:
+    """Change the picture by words, with the model that made it where that can. Raises MODEL_UNAVAILABLE, REFERENCE_NOT_TAKEN."""
+    takers = [spec for spec in models if WorkflowKind.EDIT in spec.takes_reference]
+    if models and reference is not None and not takers:
+        raise FulletError(ErrorCode.REFERENCE_NOT_TAKEN, model=models[0].label)
+    able = models if reference is None else takers
+    model = preferred(able, name or ModelName("/edit"))
+    return Wish(kind=WorkflowKind.EDIT, model=model, prompt=prompt, source=source, reference=reference, seed=seed)
 
 
 def upscale(recipe: Recipe, models: Sequence[ModelSpec], source: BlobId) -> Wish:
     """The same picture, larger."""
     return Wish(kind=WorkflowKind.UPSCALE, model=preferred(models, recipe.model), prompt=recipe.prompt, source=source)
+
+
+def able_to(kind: WorkflowKind, catalogue: Catalogue) -> list[ModelSpec]:
+    """The models that can do this, those that could start now first."""
+    return sorted(catalogue.models(kind), key=lambda spec: not catalogue.is_available(spec.name, kind))
 
 
 def preferred(models: Sequence[ModelSpec], name: ModelName) -> ModelName:

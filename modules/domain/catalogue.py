@@ -48,6 +48,7 @@ class ModelSpec:
     steps: Range
     cfg: Range
     has_negative_prompt: bool
+    takes_reference: frozenset[WorkflowKind] = frozenset()  #: what it can do with a second picture to look at
     is_age_restricted: bool = False
     shows_steps: bool = True  #: whether steps and cfg mean something to a person here
 

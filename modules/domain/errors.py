@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     PICTURE_TOO_LARGE = "picture_too_large"  # limit_mib
     PICTURE_TOO_MANY_PIXELS = "picture_too_many_pixels"  # limit_megapixels
     PICTURE_GONE = "picture_gone"
+    REFERENCE_NOT_TAKEN = "reference_not_taken"  # model
     # the queue
     ACTIVE_LIMIT_REACHED = "active_limit_reached"  # limit
     QUEUE_FULL = "queue_full"

@@ -193,6 +193,18 @@ class BlobStore(Protocol):
         """Note an upload as the last picture. Delivered results are noted by `settle_generated`."""
         ...
 
+    async def reference_of(self, user_id: UserId, since: datetime) -> BlobId | None:
+        """The picture a person's next edit is to look at as well, if it was kept since then."""
+        ...
+
+    async def keep_reference(self, user_id: UserId, blob_id: BlobId) -> None:
+        """Note it, in place of an earlier one. Raises PICTURE_GONE."""
+        ...
+
+    async def drop_reference(self, user_id: UserId, blob_id: BlobId | None = None) -> None:
+        """It was used, or is not wanted any more; with `blob_id` only if it is still that one."""
+        ...
+
     async def erase_job(self, job_id: JobId) -> None:
         """Delete the pictures of a job."""
         ...

@@ -126,6 +126,28 @@ async def test_menus_have_names_in_both_languages_and_work_on_results_and_upload
         assert await one.person.download(again.files[0].url) == data  # the very same picture, recipe included
 
 
+async def test_a_reference_kept_before_a_kill_is_looked_at_by_the_next_edit(stage: Stage) -> None:
+    kept: list[Seen] = []
+    for one in (stage.ana, stage.bruno):
+        style = await one.imagine("a style to look at")
+        await one.imagine("something to change")
+        answer = await one.person.context_menu("Use as reference", style)
+        assert answer.message is not None
+        assert one.texts("reference.kept") in answer.text
+        kept.append(answer.message)
+    await stage.house.restart()
+    for one, card in zip((stage.ana, stage.bruno), kept, strict=True):
+        newest = await one.newest_result()
+        opened_form = (await one.press(card, "ref_edit")).modal
+        assert opened_form is not None
+        assert opened_form.hints == [one.texts("answer.reference")]
+        answer = await one.person.submit(opened_form, prompt="in that style")
+        assert one.texts("answer.reference") in answer.text
+        drawn = await one.result_after(newest)
+        inside = json.loads(read_recipe(await one.person.download(drawn.files[0].url)) or "")
+        assert (inside["prompt"], inside["is_edit"], inside["has_reference"]) == ("in that style", True, True)
+
+
 async def test_after_everything_was_erased_a_picture_can_still_be_started_from(stage: Stage) -> None:
     for one in (stage.ana, stage.bruno):
         result = await one.imagine("to be forgotten")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
 from modules.utils.database import Database
 from modules.utils.database.blob_store import SWEPT_AT_ONCE
-from tests.support.builders import SteeredClock, a_job_id, a_person, a_picture, a_recipe, a_request
+from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_person, a_picture, a_recipe, a_request
 from tests.support.queue_steps import accepted, delivered, generated, oldest, submitted
 
 
@@ -43,6 +44,42 @@ async def test_a_picture_that_is_gone_cannot_be_remembered(database: Database) -
     with pytest.raises(FulletError) as gone:
         await database.blobs.remember_last(a_person().user_id, BlobId("nothing"))
     assert gone.value.code is ErrorCode.PICTURE_GONE
+
+
+async def test_a_reference_is_kept_for_a_while_and_only_the_newest(database: Database, clock: SteeredClock) -> None:
+    person, other = a_person(), a_person()
+    first, second = await database.blobs.put(a_picture(1)), await database.blobs.put(a_picture(2))
+    assert await database.blobs.reference_of(person.user_id, clock.now()) is None
+    await database.blobs.keep_reference(person.user_id, first)
+    clock.advance(60)
+    await database.blobs.keep_reference(person.user_id, second)
+    assert await database.blobs.reference_of(person.user_id, clock.now()) == second
+    assert await database.blobs.reference_of(person.user_id, clock.now() + timedelta(seconds=1)) is None
+    assert await database.blobs.reference_of(other.user_id, clock.now()) is None
+
+    await database.blobs.drop_reference(person.user_id, first)  # used a moment ago, and replaced since
+    assert await database.blobs.reference_of(person.user_id, clock.now()) == second
+    await database.blobs.drop_reference(person.user_id)
+    assert await database.blobs.reference_of(person.user_id, clock.now()) is None
+
+
+async def test_a_reference_goes_with_its_picture_and_with_its_person(database: Database, clock: SteeredClock) -> None:
+    person = a_person()
+    with pytest.raises(FulletError) as gone:
+        await database.blobs.keep_reference(person.user_id, BlobId("nothing"))
+    assert gone.value.code is ErrorCode.PICTURE_GONE
+    await database.blobs.keep_reference(person.user_id, await database.blobs.put(a_picture(1)))
+    clock.advance(3600)
+    assert await database.blobs.sweep(clock.now()) == 1
+    assert await database.blobs.reference_of(person.user_id, FIRST_MOMENT) is None
+
+    erased = await database.blobs.put(a_picture(2))
+    await database.blobs.keep_reference(person.user_id, erased)
+    export = json.loads(json.dumps(await database.people.export(person.user_id)))
+    assert [picture["id"] for picture in export["pictures"]] == [erased]
+    await database.people.erase(person.user_id)
+    assert await database.blobs.reference_of(person.user_id, FIRST_MOMENT) is None
+    assert await database.blobs.get(erased) is None
 
 
 async def test_erasing_a_job_takes_its_pictures_and_nobody_elses(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,8 +36,9 @@ FORMS = [
 class House:
     """Catalogue and planner of ours in front of one stand-in."""
 
-    def __init__(self, comfy: PlainComfy, listings: Listings) -> None:
+    def __init__(self, comfy: PlainComfy, listings: Listings, capability: MergeCapability) -> None:
         self.comfy = comfy
+        self.capability = capability
         self.catalogue = TemplateCatalogue(library=the_library(), listings=listings)
         self.planner = Planner(library=the_library(), listings=listings)
 
@@ -50,8 +52,9 @@ class House:
 async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     async with ComfySandbox(time_scale=0.0, **request.param) as sandbox, plain_comfy(sandbox.url) as comfy:
         listings = Listings()
-        listings.update(SERVER, await comfy.listing())
-        yield House(comfy, listings)
+        listing = await comfy.listing()
+        listings.update(SERVER, listing)
+        yield House(comfy, listings, find_pack(listing, {}).capability)
 
 
 def wishes(model: ModelName, kind: WorkflowKind, people: int, **rest: Any) -> list[Wish]:
@@ -73,6 +76,24 @@ async def test_every_template_runs_in_every_form_and_every_slot_has_its_file(
     for slot, picture in pictures.items():
         expected = built.expected_size[slot]
         assert expected is None or Dimensions(*picture.size) == expected
+
+
+@pytest.mark.parametrize("house", [{"pack": pack} for pack in ("none", "full")], indirect=True)
+async def test_each_persons_reference_reaches_only_their_own_picture(house: House) -> None:
+    """Three edits of one picture by the same words and seed, merged: they differ by what each was told to look at as well."""
+    uploads = {
+        BlobId(colour): await house.comfy.upload(Image.new("RGB", (96, 64), colour)) for colour in ("green", "red", "blue")
+    }
+    uploads[PICTURE] = uploads.pop(BlobId("green"))
+    told = [BlobId("red"), BlobId("blue"), BlobId("red")]
+    [plain] = wishes(ModelName("flux"), WorkflowKind.EDIT, 1)
+    attempt = attempt_of(house.catalogue, *(replace(plain, reference=reference) for reference in told))
+    built = house.planner.build(attempt, facts(house.capability), uploads=uploads, form=MergeForm.STACKED)
+    first, other, like_first = (picture.tobytes() for _, picture in sorted((await house.comfy.run(built)).items()))
+    assert first == like_first != other
+    alone = attempt_of(house.catalogue, plain)
+    [without] = (await house.comfy.run(house.planner.build(alone, facts(house.capability), uploads=uploads))).values()
+    assert without.tobytes() not in (first, other)
 
 
 @pytest.mark.parametrize("house", [{"pack": "none"}], indirect=True)

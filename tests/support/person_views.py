@@ -211,6 +211,11 @@ class Modal:
         return "\n".join(c["content"] for c in walk(self.components) if c["type"] == TEXT_DISPLAY)
 
     @property
+    def hints(self) -> list[str]:
+        """The small print under the labels."""
+        return [component["description"] for component in walk(self.components) if component.get("description")]
+
+    @property
     def typed(self) -> dict[str, Any]:
         """What it is prefilled with: texts by custom id, chosen options for selects."""
         filled: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modules.ai.listing import ServerListing
 from modules.ai.workflows.binding import bind, fit
-from modules.ai.workflows.graph import Link, Node, to_api
+from modules.ai.workflows.graph import Link, Node, to_api, upstream
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace
 from modules.ai.workflows.roles import Role
@@ -22,8 +22,8 @@ from modules.domain.images import BlobId, Dimensions
 from modules.domain.recipes import MAX_SEED, Lora, ModelName, Recipe, Seed, WorkflowName
 from tests.support.graphs import ROOT, a_listing, an_object_info, faults_of, the_library
 
-PICTURE = BlobId("a")
-UPLOADS = {PICTURE: "fullet/a.png"}
+PICTURE, BESIDE = BlobId("a"), BlobId("b")
+UPLOADS = {PICTURE: "fullet/a.png", BESIDE: "fullet/b.png"}
 TEMPLATES = sorted(the_library().templates)
 
 
@@ -61,6 +61,7 @@ recipes = st.builds(
     denoise=st.floats(0.1, 1),
     sampler=st.sampled_from([None, "euler", "dpmpp_2m"]),
     scheduler=st.sampled_from([None, "simple", "karras"]),
+    reference=st.sampled_from([None, BESIDE]),
 )
 
 
@@ -70,7 +71,8 @@ def test_only_mapped_inputs_change_and_they_hold_the_recipe(recipe: Recipe, seed
     house = template(recipe.workflow)
     graph = bind(house, recipe, seed=Seed(seed), uploads=UPLOADS)
     mapped = {target: role for role, found in house.shape.targets.items() for target in found}
-    assert graph.keys() == house.graph.keys()
+    before = house.graph if recipe.reference else house.without_reference
+    assert graph.keys() == before.keys()
     wanted: dict[Role, object] = {
         Role.PROMPT: recipe.prompt,
         Role.NEGATIVE: recipe.negative_prompt,
@@ -79,14 +81,14 @@ def test_only_mapped_inputs_change_and_they_hold_the_recipe(recipe: Recipe, seed
         Role.CFG: recipe.cfg,
         Role.DENOISE: recipe.denoise,
         Role.SOURCE: UPLOADS[PICTURE],
+        Role.REFERENCE: UPLOADS[BESIDE],
     }
     for node_id, node in graph.items():
-        before = house.graph[node_id]
-        assert (node.class_type, node.inputs.keys()) == (before.class_type, before.inputs.keys())
+        assert (node.class_type, node.inputs.keys()) == (before[node_id].class_type, before[node_id].inputs.keys())
         for name, value in node.inputs.items():
             role = mapped.get((node_id, name))  # type: ignore[call-overload]  # a Target is a tuple
             if role is None:
-                assert value == before.inputs[name]
+                assert value == before[node_id].inputs[name]
             elif role in wanted:
                 assert value == wanted[role]
 
@@ -109,10 +111,41 @@ def test_an_edit_keeps_the_size_of_its_picture() -> None:
     assert graph["6"].link("width") == Link("16", 0)
 
 
+def test_an_edit_with_a_reference_looks_at_both_pictures_the_one_to_edit_first() -> None:
+    graph = bound("flux_edit", a_recipe("flux_edit", reference=BESIDE))
+    for side, encoder in (("positive", "4"), ("negative", "5")):
+        looked_at = []
+        link = graph["10"].link(side)
+        while link is not None and graph[link.node].class_type == "ReferenceLatent":
+            loads = [graph[node] for node in upstream(graph, graph[link.node].link("latent").node)]  # type: ignore[union-attr]
+            looked_at += [node.literal("image") for node in loads if node.class_type == "LoadImage"]
+            link = graph[link.node].link("conditioning")
+        assert looked_at == ["fullet/b.png", "fullet/a.png"]  # from the guider back to the text
+        assert link == Link(encoder, 0)
+    assert graph["6"].link("width") == Link("16", 0)
+
+
+def test_an_edit_without_a_reference_has_nothing_left_of_it() -> None:
+    graph = bound("flux_edit")
+    assert [node.literal("image") for node in graph.values() if node.class_type == "LoadImage"] == ["fullet/a.png"]
+    assert (graph["10"].link("positive"), graph["10"].link("negative")) == (Link("18", 0), Link("19", 0))
+    assert sum(node.class_type == "ReferenceLatent" for node in graph.values()) == 2
+
+
+def test_a_reference_costs_more_and_shares_a_workflow_only_with_its_like() -> None:
+    edit = template("flux_edit")
+    plain, beside = work_of(edit, a_recipe("flux_edit")), work_of(edit, a_recipe("flux_edit", reference=BESIDE))
+    other = work_of(edit, a_recipe("flux_edit", source=BESIDE, reference=BlobId("c"), prompt="else", seed=Seed(2)))
+    assert beside.cost_s > plain.cost_s
+    assert beside.exact_key == other.exact_key != plain.exact_key
+    assert not [need for need in beside.needs if need.startswith("file:LoadImage")]
+
+
 def test_an_input_picture_that_was_not_uploaded_is_an_error_and_not_the_example() -> None:
-    for recipe in (a_recipe("flux_edit"), a_recipe("flux_edit", source=None)):
+    lost = (a_recipe("flux_edit"), a_recipe("flux_edit", source=None), a_recipe("flux_edit", reference=BlobId("swept")))
+    for recipe, uploads in zip(lost, ({}, {}, UPLOADS), strict=True):
         with pytest.raises(FulletError) as caught:
-            bind(template("flux_edit"), recipe, seed=Seed(1), uploads={})
+            bind(template("flux_edit"), recipe, seed=Seed(1), uploads=uploads)
         assert caught.value.code is ErrorCode.PICTURE_GONE
 
 

@@ -246,6 +246,16 @@ def test_numbers_that_mean_nothing_to_a_workflow_are_recorded_as_it_has_them() -
     assert recipe(source=PICTURE).source is None
 
 
+def test_a_reference_is_recorded_where_it_is_looked_at_and_refused_elsewhere() -> None:
+    edit = recipe(kind=WorkflowKind.EDIT, model=None, source=PICTURE, reference=BlobId("beside"))
+    assert (edit.source, edit.reference) == (PICTURE, "beside")
+    with pytest.raises(FulletError) as caught:
+        recipe(reference=BlobId("beside"))
+    assert caught.value.code is ErrorCode.REFERENCE_NOT_TAKEN
+    takers = {spec.name: spec.takes_reference for spec in a_catalogue().models() if spec.takes_reference}
+    assert takers == {"flux": {WorkflowKind.EDIT}}
+
+
 def test_the_form_records_the_checkpoint_and_takes_every_value() -> None:
     made = recipe(
         kind=WorkflowKind.FORM,

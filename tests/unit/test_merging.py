@@ -79,6 +79,7 @@ def batches(draw: st.DrawFn) -> Attempt:
     is_guided = draw(st.booleans()) and spec.cfg.high > 1
     loras = draw(st.sampled_from([(), (Lora(name="ink.safetensors", strength=0.8),)]))
     loras = loras and (*loras, Lora(name="style/oil.safetensors", strength=-0.5))
+    has_reference = kind in spec.takes_reference and draw(st.booleans())
     cfgs = st.floats(1.1, spec.cfg.high) if is_guided else st.just(1.0)
     wishes = [
         Wish(
@@ -93,6 +94,7 @@ def batches(draw: st.DrawFn) -> Attempt:
             loras=loras,
             count=draw(st.integers(1, 3)),
             source=BlobId(f"picture-{draw(st.integers(1, 2))}"),
+            reference=BlobId(f"beside-{draw(st.integers(1, 2))}") if has_reference else None,
             denoise=0.6 if kind is WorkflowKind.VARY else None,
         )
         for _ in range(draw(st.integers(1, 4)))

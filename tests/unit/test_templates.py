@@ -291,6 +291,27 @@ def test_a_text_that_is_zeroed_is_no_negative_prompt() -> None:
     assert targets(read(graph), Role.NEGATIVE) == []
 
 
+def test_a_reference_that_a_picture_cannot_do_without_is_refused() -> None:
+    """It is optional for people, so the graph must run without it: where nothing hands on what was there before, it cannot."""
+    graph = json.loads((ROOT / "flujos" / "flux_edit.json").read_text("utf-8"))
+    said = (ROOT / "flujos" / "flux_edit.manifest.toml").read_text("utf-8")
+    assert read(graph, said).without_reference.keys() == graph.keys() - {"13", "20", "21", "22", "23", "24"}
+    on_its_own = {**graph, "11": {**graph["11"], "inputs": {**graph["11"]["inputs"], "latent_image": ["22", 0]}}}
+    assert fault(on_its_own, said) == ("picture_needed", "20", "")
+    the_only_words = {
+        **graph,
+        "18": {**graph["18"], "inputs": {**graph["18"]["inputs"], "conditioning": ["23", 0]}},
+        "23": {"class_type": "TextEncodeWithPicture", "inputs": {"text": "x", "clip": ["2", 0], "image": ["20", 0]}},
+        "10": {**graph["10"], "inputs": {**graph["10"]["inputs"], "positive": ["18", 0]}},
+    }
+    assert fault(the_only_words, said)[0] == "picture_needed"
+
+
+def test_a_second_picture_without_a_word_in_the_manifest_is_refused() -> None:
+    graph = json.loads((ROOT / "flujos" / "flux_edit.json").read_text("utf-8"))
+    assert fault(graph, manifest("edit")) == ("role_duplicate", "source", "14, 20")
+
+
 def test_a_library_reports_what_it_cannot_read_and_keeps_the_rest(tmp_path: Path) -> None:
     good = (RECORDED / "sd15_txt2img.json").read_text("utf-8")
     (tmp_path / "good.json").write_text(good, "utf-8")

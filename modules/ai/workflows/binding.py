@@ -20,9 +20,10 @@ _LORA_MODEL, _LORA_CLIP = 0, 1
 def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[str, Node]:
     """The template's graph for one picture of a recipe. `uploads`: input picture -> its name on the server.
 
-    Raises PICTURE_GONE when an input picture was not uploaded.
+    Without a reference picture, the nodes that would look at it are bypassed. Raises PICTURE_GONE when an input picture was not
+    uploaded.
     """
-    graph = dict(template.graph)
+    graph = dict(template.graph if recipe.reference is not None else template.without_reference)
     for role, value in _values(template, recipe, seed, uploads).items():
         for target in template.shape.targets[role]:
             with_input(graph, target.node, target.input, value)
@@ -48,16 +49,14 @@ def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[Blo
         Role.DENOISE: recipe.denoise,
         Role.WIDTH: size.width_px if size else None,
         Role.HEIGHT: size.height_px if size else None,
-        Role.SOURCE: _uploaded(template, Role.SOURCE, recipe.source, uploads),
-        Role.REFERENCE: _uploaded(template, Role.REFERENCE, recipe.reference or recipe.source, uploads),
+        Role.SOURCE: _uploaded(recipe.source, uploads) if template.shape.has(Role.SOURCE) else None,
+        Role.REFERENCE: _uploaded(recipe.reference, uploads) if recipe.reference is not None else None,
         Role.CHECKPOINT: recipe.checkpoint,
     }
     return {role: value for role, value in values.items() if value is not None and template.shape.has(role)}
 
 
-def _uploaded(template: Template, role: Role, blob_id: BlobId | None, uploads: Mapping[BlobId, str]) -> str | None:
-    if not template.shape.has(role):
-        return None
+def _uploaded(blob_id: BlobId | None, uploads: Mapping[BlobId, str]) -> str:
     if blob_id is None or blob_id not in uploads:
         raise FulletError(ErrorCode.PICTURE_GONE)
     return uploads[blob_id]

@@ -30,6 +30,8 @@ SAVE_CLASS = "SaveImage"
 _ANY_PICTURE = "picture"
 #: No picture is free, however small: loading, decoding and saving take their time, and fairness needs a price.
 _LEAST_COST_S = 0.1
+#: Beside the picture itself and the one to edit, a third set of tokens goes through every step.
+_WITH_REFERENCE = 1.5
 #: A picture that follows its input is taken for one of this many megapixels.
 _UNKNOWN_MEGAPIXELS = 1.0
 
@@ -78,7 +80,8 @@ def cost_s(template: Template, recipe: Recipe) -> float:
     steps = recipe.steps / manifest.steps.default if manifest.steps else 1.0
     is_guided, is_usually = recipe.cfg != 1, manifest.cfg is not None and manifest.cfg.default != 1
     passes = (2.0 if is_guided else 1.0) / (2.0 if is_usually else 1.0) if manifest.cfg else 1.0
-    return max(_LEAST_COST_S, manifest.cost.seconds * area * steps * passes) * recipe.count
+    looks = _WITH_REFERENCE if recipe.reference is not None else 1.0
+    return max(_LEAST_COST_S, manifest.cost.seconds * area * steps * passes * looks) * recipe.count
 
 
 def _needs(template: Template, graph: Graph) -> Iterator[str]:

@@ -51,7 +51,7 @@ INPUT_NAMES: Mapping[Role, tuple[str, ...]] = {
     Role.CHECKPOINT: ("ckpt_name", "unet_name"),
 }
 #: Inputs through which a node passes on what it was given, by what is followed.
-_CONDITIONING_INPUTS = ("conditioning", "conditioning_1", "conditioning_2", "conditioning_to", "conditioning_from")
+CONDITIONING_INPUTS = ("conditioning", "conditioning_1", "conditioning_2", "conditioning_to", "conditioning_from")
 _PRIMITIVE_INPUTS = ("value", "text", "string", "int", "float", "number")
 _ZERO_OUT = "ConditioningZeroOut"
 _LOAD_IMAGE = ("LoadImage", "LoadImageOutput")
@@ -286,7 +286,7 @@ class _Walk:
             if node.class_type == _ZERO_OUT:
                 continue  # whatever text is behind it has no effect
             paired = "negative" if link.output == 1 else "positive"
-            names = (*_CONDITIONING_INPUTS, paired) if {"positive", "negative"} <= node.inputs.keys() else _CONDITIONING_INPUTS
+            names = (*CONDITIONING_INPUTS, paired) if {"positive", "negative"} <= node.inputs.keys() else CONDITIONING_INPUTS
             waiting.extend(onward for name in names if (onward := node.link(name)))
         return met
 

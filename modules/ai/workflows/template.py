@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modules.ai.listing import CHAIN_SEPARATOR, ServerListing
+from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
 from modules.ai.workflows.roles import Role, Shape, find_shape
@@ -85,6 +86,15 @@ class Template:
         ]
         said.append({role.value: list(targets) for role, targets in self.shape.targets.items()})
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def without_reference(self) -> Graph:
+        """The graph for whoever gives no reference picture; the same where the template has no place for one.
+
+        Raises GraphError where it cannot do without: `read_template` has seen to that.
+        """
+        loaders = {target.node for target in self.shape.targets[Role.REFERENCE]}
+        return without(self.graph, loaders, self.shape.picture) if loaders else self.graph
 
     @cached_property
     def merge(self) -> MergeLevel:
@@ -184,7 +194,17 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     ):
         if section is not None and not shape.has(role):
             raise GraphError("role_missing", role.value)  # people would set a number that changes nothing
-    return Template(name, pruned(graph, shape.picture.node), manifest, shape)
+    template = Template(name, pruned(graph, shape.picture.node), manifest, shape)
+    _check_reference_is_optional(template)
+    return template
+
+
+def _check_reference_is_optional(template: Template) -> None:
+    """People may leave the reference away: everything else must be there without it."""
+    others = (target for role, targets in template.shape.targets.items() if role is not Role.REFERENCE for target in targets)
+    for target in others:
+        if target.node not in template.without_reference:
+            raise GraphError("picture_needed", Role.REFERENCE.value, target.node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.asking import Accepted
 from modules.discord.numbers import seed_number
 from modules.discord.suggestions import model_choices, prompt_choices, size_choices
 from modules.discord.translator import phrase as _
@@ -79,6 +80,7 @@ class ImageCommands(commands.Cog):
     @app_commands.describe(
         prompt=_("command.edit.prompt"),
         image=_("command.edit.image"),
+        reference=_("command.edit.reference"),
         seed=_("command.edit.seed"),
     )
     async def edit(
@@ -86,15 +88,16 @@ class ImageCommands(commands.Cog):
         interaction: discord.Interaction,
         prompt: Prompt,
         image: discord.Attachment | None = None,
+        reference: discord.Attachment | None = None,
         seed: str | None = None,
     ) -> None:
-        """Change a picture by words."""
+        """Change a picture by words, looking at a second one if there is one."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         chosen_seed = seed_number(seed or "")
         source = await self.bot.asking.picture_for_edit(interaction, image)
-        model = next((spec.name for spec in self.bot.house.catalogue.models(WorkflowKind.EDIT)), None)
-        wish = Wish(kind=WorkflowKind.EDIT, model=model, prompt=prompt, source=source, seed=chosen_seed)
-        await self._ask(interaction, wish, Origin.EDIT)
+        beside = await self.bot.asking.upload(reference) if reference else None
+        done = await self.bot.edits.ask(interaction, source, prompt, reference=beside, seed=chosen_seed)
+        await self._show_place(interaction, done)
 
     @app_commands.command(name="gen", description=_("command.gen.description"))
     async def gen(self, interaction: discord.Interaction) -> None:
@@ -118,7 +121,9 @@ class ImageCommands(commands.Cog):
         return [model for model in model_choices(self.bot.house.catalogue) if wanted in model.name.casefold()][:MAX_CHOICES]
 
     async def _ask(self, interaction: discord.Interaction, wish: Wish, origin: Origin) -> None:
-        done = await self.bot.asking.ask(interaction, wish, origin)
+        await self._show_place(interaction, await self.bot.asking.ask(interaction, wish, origin))
+
+    async def _show_place(self, interaction: discord.Interaction, done: Accepted) -> None:
         texts = await self.bot.voices.for_person(interaction)
         guild_id = GuildId(interaction.guild_id or 0)
         await interaction.edit_original_response(view=accepted(done.ticket, done.session.channel_id, guild_id, texts))

@@ -45,13 +45,14 @@ class MessageMenus(commands.Cog):
             return
         _first_picture(message)
         texts = await self.bot.voices.for_person(interaction)
-        await interaction.response.send_modal(picture_form(FormName.EDIT_MESSAGE, message.id, texts))
+        has_reference = await self.bot.edits.has_reference(interaction)
+        form = picture_form(FormName.EDIT_MESSAGE, message.id, texts, has_reference=has_reference)
+        await interaction.response.send_modal(form)
 
     async def reference(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        """Edit the session's last picture with this one beside it."""
-        _first_picture(message)
-        texts = await self.bot.voices.for_person(interaction)
-        await interaction.response.send_modal(picture_form(FormName.REFERENCE, message.id, texts))
+        """The next edit looks at this picture too."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        await self.bot.edits.keep(interaction, _first_picture(message))
 
     async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """How it was made: from our store, else from the file itself."""

@@ -23,6 +23,7 @@ def accepted(ticket: Ticket, channel_id: ChannelId, guild_id: GuildId, texts: Te
             (
                 place_sentence(ticket.place, ticket.job.recipe.count, texts),
                 texts("answer.follow", channel=channel_link(channel_id)),
+                *([texts("answer.reference")] if ticket.job.recipe.reference is not None else []),
                 small(texts("answer.active", active=ticket.active, limit=ticket.limit)),
             )
         ),

@@ -40,6 +40,8 @@ class Act(StrEnum):
     START_OVER = "start_over"  #: from the prompt of a picture whose job is gone; argument: its message's id, base 36
     RECALL_DRAW = "recall_draw"  #: the recipe is attached to the button's own message
     RECALL_FORM = "recall_form"
+    REFERENCE_EDIT = "ref_edit"  #: of the session's last picture
+    REFERENCE_DROP = "ref_drop"
     FORM_WORDS = "gen_words"
     FORM_STRENGTHS = "gen_loras"
     FORM_GENERATE = "gen_go"

@@ -20,6 +20,8 @@ from modules.utils.i18n import Texts
 OPEN_FOR_S = 15 * 60
 #: Source: Discord developer documentation, "Modal": titles and labels.
 MAX_LABEL_CHARS = 45
+#: The same, "Label": description.
+MAX_HINT_CHARS = 100
 
 _FORM_ID = re.compile(r"m1:(?P<form>[a-z_]{1,20})(?::(?P<job>[0-9a-z]{0,25}))?(?::(?P<argument>[0-9a-z]{1,20}))?")
 
@@ -33,7 +35,7 @@ class FormName(StrEnum):
     STRENGTHS = "gen_loras"
     FIND = "gen_find"  #: argument: the field whose list is looked through
     EDIT_MESSAGE = "edit_msg"  #: argument: the message's id, base 36
-    REFERENCE = "reference"
+    REFERENCE = "reference"  #: the session's last picture, with the kept reference beside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +76,9 @@ class Form(ui.Modal):
         """A short field."""
         self._add(field, label, value, discord.TextStyle.short, required=required, limit=limit)
 
-    def paragraph(self, field: str, label: str, value: str = "", *, required: bool = False) -> None:
+    def paragraph(self, field: str, label: str, value: str = "", *, required: bool = False, hint: str = "") -> None:
         """A prompt."""
-        self._add(field, label, value, discord.TextStyle.paragraph, required=required, limit=MAX_PROMPT_CHARS)
+        self._add(field, label, value, discord.TextStyle.paragraph, required=required, limit=MAX_PROMPT_CHARS, hint=hint)
 
     def choice(self, field: str, label: str, options: Sequence[tuple[str, str]], chosen: str) -> None:
         """One of a few: (value, label)."""
@@ -86,17 +88,19 @@ class Form(ui.Modal):
         )
         self.add_item(ui.Label(text=label[:MAX_LABEL_CHARS], component=select))
 
-    def _add(self, field: str, label: str, value: str, style: discord.TextStyle, *, required: bool, limit: int) -> None:
+    def _add(
+        self, field: str, label: str, value: str, style: discord.TextStyle, *, required: bool, limit: int, hint: str = ""
+    ) -> None:
         typed: ui.TextInput[ui.Modal] = ui.TextInput(
             custom_id=field, style=style, default=value[:limit] or None, required=required, max_length=limit
         )
-        self.add_item(ui.Label(text=label[:MAX_LABEL_CHARS], component=typed))
+        self.add_item(ui.Label(text=label[:MAX_LABEL_CHARS], component=typed, description=hint[:MAX_HINT_CHARS] or None))
 
 
-def edit_form(job: Job, index: int | None, texts: Texts) -> Form:
+def edit_form(job: Job, index: int | None, texts: Texts, *, has_reference: bool = False) -> Form:
     """What should change? With several pictures and none chosen, also: in which."""
     form = Form(FormName.EDIT, texts("form.edit.title"), job.id, "" if index is None else str(index))
-    form.paragraph("prompt", texts("form.edit.prompt"), required=True)
+    form.paragraph("prompt", texts("form.edit.prompt"), required=True, hint=_hint(texts, has_reference=has_reference))
     if index is None and job.recipe.count > 1:
         numbers = [(str(at), texts("form.picture", number=at + 1)) for at in range(job.recipe.count)]
         form.choice("picture", texts("form.edit.picture"), numbers, "0")
@@ -122,12 +126,16 @@ def remix_form(job: Job, spec: ModelSpec, texts: Texts) -> Form:
     return form
 
 
-def picture_form(name: FormName, message_id: int, texts: Texts) -> Form:
-    """What should change in (or with) the picture of a message."""
+def picture_form(name: FormName, message_id: int | None, texts: Texts, *, has_reference: bool = False) -> Form:
+    """What should change in the picture of a message, or in the session's last one."""
     title = texts("form.edit_msg") if name is FormName.EDIT_MESSAGE else texts("form.reference")
-    form = Form(name, title, argument=to_base36(message_id))
-    form.paragraph("prompt", texts("form.edit.prompt"), required=True)
+    form = Form(name, title, argument="" if message_id is None else to_base36(message_id))
+    form.paragraph("prompt", texts("form.edit.prompt"), required=True, hint=_hint(texts, has_reference=has_reference))
     return form
+
+
+def _hint(texts: Texts, *, has_reference: bool) -> str:
+    return texts("answer.reference") if has_reference else ""
 
 
 def words_form(typed: Mapping[str, str], texts: Texts) -> Form:

@@ -29,6 +29,7 @@ def recipe_card(job: Job, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView
     facts = [
         (texts("recipe.model"), model_label(recipe.model, spec)),
         (texts("recipe.size"), str(recipe.size) if recipe.size else texts("recipe.size_of_picture")),
+        (texts("recipe.made_from"), _made_from(recipe, texts)),
         (texts("recipe.seed"), str(recipe.seed)),
         (texts("recipe.steps"), str(recipe.steps)),
         (texts("recipe.cfg"), texts.number(recipe.cfg)),
@@ -88,7 +89,15 @@ def recipe_as_json(recipe: Recipe) -> dict[str, object]:
         "checkpoint": recipe.checkpoint,
         "loras": [{"name": lora.name, "strength": lora.strength} for lora in recipe.loras],
         "count": recipe.count,
+        "is_edit": recipe.source is not None,
+        "has_reference": recipe.reference is not None,
     }
+
+
+def _made_from(recipe: Recipe, texts: Texts) -> str:
+    if recipe.source is None:
+        return ""
+    return texts("recipe.a_picture" if recipe.reference is None else "recipe.two_pictures")
 
 
 def boxed(text: str, limit: int = 2_100) -> str:

@@ -15,7 +15,7 @@ from modules.domain.ports import Clock
 from modules.utils.database.engine import Engine
 from modules.utils.database.settling import keep_pictures
 from modules.utils.database.steps import upsert
-from modules.utils.database.tables import blob, job, last_picture
+from modules.utils.database.tables import blob, job, last_picture, reference_picture
 
 #: So many pictures in one transaction of the sweep: megabytes each, and everybody else waits for the writer meanwhile.
 SWEPT_AT_ONCE = 20
@@ -49,6 +49,18 @@ class SqlBlobStore:
         """Note an upload as the last picture. Raises PICTURE_GONE."""
         await self._engine.write(_remember_last, user_id, blob_id)
 
+    async def reference_of(self, user_id: UserId, since: datetime) -> BlobId | None:
+        """The picture a person's next edit is to look at as well, if it was kept since then."""
+        return await self._engine.read(_reference_of, user_id, since)
+
+    async def keep_reference(self, user_id: UserId, blob_id: BlobId) -> None:
+        """Note it, in place of an earlier one. Raises PICTURE_GONE."""
+        await self._engine.write(_keep_reference, user_id, blob_id, self._clock.now())
+
+    async def drop_reference(self, user_id: UserId, blob_id: BlobId | None = None) -> None:
+        """It was used, or is not wanted any more; with `blob_id` only if it is still that one."""
+        await self._engine.write(_drop_reference, user_id, blob_id)
+
     async def erase_job(self, job_id: JobId) -> None:
         """Delete the pictures of a job."""
         await self._engine.write(_erase_job, job_id)
@@ -79,9 +91,29 @@ def _last_of(connection: Connection, user_id: UserId) -> BlobId | None:
 
 
 def _remember_last(connection: Connection, user_id: UserId, blob_id: BlobId) -> None:
+    _need(connection, blob_id)
+    upsert(connection, last_picture, {"user_id": user_id}, {"blob_id": blob_id})
+
+
+def _need(connection: Connection, blob_id: BlobId) -> None:
     if connection.execute(select(blob.c.id).where(blob.c.id == blob_id)).first() is None:
         raise FulletError(ErrorCode.PICTURE_GONE)
-    upsert(connection, last_picture, {"user_id": user_id}, {"blob_id": blob_id})
+
+
+def _reference_of(connection: Connection, user_id: UserId, since: datetime) -> BlobId | None:
+    kept = reference_picture.c
+    found = connection.execute(select(kept.blob_id).where(kept.user_id == user_id, kept.kept_at >= since)).scalar_one_or_none()
+    return None if found is None else BlobId(found)
+
+
+def _keep_reference(connection: Connection, user_id: UserId, blob_id: BlobId, now: datetime) -> None:
+    _need(connection, blob_id)
+    upsert(connection, reference_picture, {"user_id": user_id}, {"blob_id": blob_id, "kept_at": now})
+
+
+def _drop_reference(connection: Connection, user_id: UserId, blob_id: BlobId | None) -> None:
+    mine = delete(reference_picture).where(reference_picture.c.user_id == user_id)
+    connection.execute(mine if blob_id is None else mine.where(reference_picture.c.blob_id == blob_id))
 
 
 def _erase_job(connection: Connection, job_id: JobId) -> None:

@@ -16,7 +16,19 @@ from modules.domain.records import GuildSettings, PersonSettings
 from modules.utils.database.codecs import recipe_from_json, recipe_to_json
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move, upsert
-from modules.utils.database.tables import account, attempt, attempt_job, blob, guild, job, last_picture, outbox, person, session
+from modules.utils.database.tables import (
+    account,
+    attempt,
+    attempt_job,
+    blob,
+    guild,
+    job,
+    last_picture,
+    outbox,
+    person,
+    reference_picture,
+    session,
+)
 from modules.utils.database.types import AnyRow
 
 #: How far back the completion of prompts looks.
@@ -155,13 +167,14 @@ def _json_ready(row: AnyRow) -> dict[str, object]:
 
 
 def _pictures_of(user_id: UserId) -> Any:
-    """Ids of everything a person made, uploaded for a job, or is shown as their last picture."""
+    """Ids of everything a person made, uploaded for a job or for the next one, or is shown as their last picture."""
     own = job.c.user_id == user_id
     return union(
         select(blob.c.id).join(job, job.c.id == blob.c.job_id).where(own),
         select(job.c.source_id).where(own, job.c.source_id.is_not(None)),
         select(job.c.reference_id).where(own, job.c.reference_id.is_not(None)),
         select(last_picture.c.blob_id).where(last_picture.c.user_id == user_id),
+        select(reference_picture.c.blob_id).where(reference_picture.c.user_id == user_id),
     )
 
 
@@ -172,6 +185,7 @@ def _erase(connection: Connection, user_id: UserId) -> None:
     for row in connection.execute(select(job).where(over)).all():
         _scrub(connection, row)
     connection.execute(delete(last_picture).where(last_picture.c.user_id == user_id))
+    connection.execute(delete(reference_picture).where(reference_picture.c.user_id == user_id))
     _delete_unused(connection, pictures)
     banned = connection.execute(select(person.c.is_banned).where(person.c.user_id == user_id)).scalar()
     connection.execute(delete(person).where(person.c.user_id == user_id))

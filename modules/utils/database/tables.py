@@ -200,6 +200,15 @@ last_picture = Table(
     Column("blob_id", String(36), ForeignKey("blob.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
+#: A picture somebody asked to have looked at in their next edit.
+reference_picture = Table(
+    "reference_picture",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("blob_id", String(36), ForeignKey("blob.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kept_at", UtcDateTime, nullable=False),
+)
+
 session = Table(
     "session",
     metadata,

@@ -50,18 +50,6 @@ async def test_a_message_without_a_picture_is_answered(front: Front, people: Peo
     assert "isn't a picture I can read" in answer.text
 
 
-async def test_a_reference_goes_beside_the_sessions_last_picture(front: Front, people: People) -> None:
-    bruno = await people.be("bruno")
-    await delivered(front, bruno)
-    last = await front.database.blobs.last_of(UserId(int(bruno.id)))
-    shared = await bruno.say("", "general", files=[await bruno.upload("style.png", a_png(9).data)])
-    opened = await bruno.context_menu("Use as reference", shared)
-    assert opened.modal is not None
-    answer = await bruno.submit(opened.modal, prompt="in this style")
-    assert "on its way" in answer.text
-    assert (await front.studio.only_job()).recipe.source == last
-
-
 async def test_a_recipe_comes_out_of_the_file_itself(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     carrying = finish_output(a_png(1).data, recipe='{"prompt": "a whale", "seed": 5}')
