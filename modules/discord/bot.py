@@ -91,7 +91,7 @@ class FulletBot(commands.Bot):
         self.failures = Failures(self.voices, AdminNotes(self.rooms, house.clock))
         self.asking = Asking(house, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
-        self.own = OwnPictures(house, self.post, self.voices)
+        self.own = OwnPictures(house, self.post, self.rooms, self.voices)
         self.form = GenerationForm(house, self.asking, self.voices, self.failures)
         self.recalls = Recalls(house, self.asking, self.form, self.voices)
         self.edits = Edits(house, self.asking, self.voices)

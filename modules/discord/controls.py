@@ -74,6 +74,7 @@ class Controls:
             Act.UPSCALE: self._upscale,
             Act.REMIX: self._open_remix,
             Act.RECIPE: self._show_recipe,
+            Act.SEND_AGAIN: self._send_again,
             Act.DELETE: self._ask_to_delete,
             Act.DELETE_NOW: self._delete,
         }
@@ -184,6 +185,9 @@ class Controls:
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.show_recipe(interaction, job)
+
+    async def _send_again(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await self._own.send_again(interaction, job)
 
     async def _ask_to_delete(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)

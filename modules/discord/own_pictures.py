@@ -8,11 +8,12 @@ from modules.discord.drafts import Drafts
 from modules.discord.failures import show_privately
 from modules.discord.house import House
 from modules.discord.posting import Attached, Post
+from modules.discord.session_rooms import SessionRooms
 from modules.discord.views.notices import notice
 from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
 from modules.discord.views.recipe_card import recipe_card, recipe_file
 from modules.discord.voices import Voices
-from modules.discord.wording import spec_of
+from modules.discord.wording import channel_link, spec_of
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import ACTIVE_STATES, Job, JobState, short_id
 from modules.domain.people import ChannelId, MessageId, UserId
@@ -26,11 +27,12 @@ RECALL_LIMIT = 2_000
 
 
 class OwnPictures:
-    """`/queue`, `/history`, `/recall` and deleting."""
+    """`/queue`, `/history` with "send again", `/recall`, and deleting."""
 
-    def __init__(self, house: House, post: Post, voices: Voices) -> None:
+    def __init__(self, house: House, post: Post, rooms: SessionRooms, voices: Voices) -> None:
         self._house = house
         self._post = post
+        self._rooms = rooms
         self._voices = voices
 
     async def show_queue(self, interaction: discord.Interaction) -> None:
@@ -62,6 +64,25 @@ class OwnPictures:
         view = history_card(entries, older, texts)
         files = [entry.thumbnail.as_file() for entry in entries if entry.thumbnail]
         await interaction.edit_original_response(view=view, attachments=files)
+
+    async def send_again(self, interaction: discord.Interaction, job: Job) -> None:
+        """What could not be delivered, once more, to its person's session. Raises JOB_NOT_YOURS, PICTURE_GONE, and what making a
+        channel raises."""
+        if interaction.user.id != job.user_id:
+            raise FulletError(ErrorCode.JOB_NOT_YOURS, owner=job.display_name)
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        if not await self._house.blobs.of_job(job.id):
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        spec = spec_of(self._house.catalogue.models(), job)
+        is_for_adults = spec is not None and spec.is_age_restricted
+        session = await self._rooms.reopen(job.guild_id, job.user_id, is_age_restricted=is_for_adults)
+        if session is None:
+            raise FulletError(ErrorCode.NOT_IN_A_GUILD)
+        await self._house.jobs.move_channel(job.user_id, session.channel_id)
+        is_owed_again = await self._house.outbox.send_again(job.id)
+        texts = await self._voices.for_person(interaction)
+        key = "history.sending" if is_owed_again else "history.sent_already"
+        await show_privately(interaction, notice(texts(key, channel=channel_link(session.channel_id))))
 
     async def recall(self, interaction: discord.Interaction, wanted: str) -> Job:
         """A job of theirs by the short id under its picture. Raises JOB_UNKNOWN."""

@@ -60,7 +60,7 @@ LEGAL_STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.SUBMITTED: frozenset({JobState.QUEUED, JobState.GENERATED, JobState.CANCELLED, JobState.FAILED}),
     JobState.GENERATED: frozenset({JobState.DELIVERED, JobState.UNDELIVERABLE}),
     JobState.DELIVERED: frozenset(),
-    JobState.UNDELIVERABLE: frozenset({JobState.DELIVERED}),
+    JobState.UNDELIVERABLE: frozenset({JobState.DELIVERED, JobState.GENERATED}),  # "send again": owed once more
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }

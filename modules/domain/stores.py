@@ -158,11 +158,15 @@ class Outbox(Protocol):
         ...
 
     async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-        """Try again then."""
+        """Try again then; nothing changes for what is not owed."""
         ...
 
     async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
         """Give up; a RESULT makes the job UNDELIVERABLE. The pictures are kept."""
+        ...
+
+    async def send_again(self, job_id: JobId) -> bool:
+        """Owe a RESULT once more that had been given up: UNDELIVERABLE -> GENERATED; False for any other, also a moment later."""
         ...
 
     async def next_due(self) -> datetime | None:

@@ -318,6 +318,17 @@ class QueueMachine(RuleBasedStateMachine):
         if changes and kind is MessageKind.RESULT:
             self.model.lines[job_id].state = later
 
+    @precondition(lambda self: self.model.owed)
+    @rule(number=st.integers(0, 99))
+    def send_again(self, number: int) -> None:
+        """A person presses the button under what could not be delivered, or somebody forges that press for any job."""
+        line = self.any_job(number)
+        is_given_up = line.state is JobState.UNDELIVERABLE
+        assert self.run(self.database.outbox.send_again(line.job.id)) == is_given_up
+        if is_given_up:
+            line.state = JobState.GENERATED
+            self.model.owed[line.job.id, MessageKind.RESULT] = True
+
     @rule()
     def restart(self) -> None:
         """Everything is still there after the program was started anew."""

@@ -10,7 +10,8 @@ from modules.domain.jobs import JobState
 from modules.domain.people import MessageId
 from modules.domain.records import MessageKind
 from modules.utils.database import Database
-from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_request
+from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_picture, a_report, a_request
+from tests.support.queue_integrity import broken_rules
 from tests.support.queue_steps import accepted, generated
 
 HOLD = timedelta(minutes=2)
@@ -95,12 +96,76 @@ async def test_what_cannot_be_delivered_keeps_its_pictures_and_can_be_sent_again
     assert len(await database.blobs.of_job(job.id)) == 1
     assert await database.outbox.next_due() is None
 
-    await database.outbox.postpone(job.id, RESULT, clock.now())
+    assert await database.outbox.send_again(job.id)
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.GENERATED
+    assert await broken_rules(database) == []
     assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is not None
     assert await database.outbox.delivered(job.id, RESULT, MessageId(5))
     stored = await database.jobs.job(job.id)
     assert stored is not None
     assert stored.state is JobState.DELIVERED
+
+
+async def test_sent_again_it_has_all_its_time_and_what_may_have_arrived_is_still_looked_for(
+    database: Database, clock: SteeredClock
+) -> None:
+    [job] = await generated(database)
+    for _ in range(3):
+        await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD)
+        clock.advance(HOLD.total_seconds())
+    await database.outbox.undeliverable(job.id, RESULT)
+    clock.advance(48 * 3600)
+
+    assert await database.outbox.send_again(job.id)
+
+    [item] = await database.outbox.due(clock.now())
+    assert (item.tries, item.created_at, item.first_try_at) == (0, clock.now(), FIRST_MOMENT)
+
+
+async def test_of_many_presses_one_sends_again_and_none_while_it_is_owed_or_sent(database: Database) -> None:
+    [job] = await generated(database)
+    assert not await database.outbox.send_again(job.id)
+    await database.outbox.undeliverable(job.id, RESULT)
+
+    won = await asyncio.gather(*(database.outbox.send_again(job.id) for _ in range(8)))
+
+    assert won.count(True) == 1
+    assert not await database.outbox.send_again(job.id)
+    await database.outbox.delivered(job.id, RESULT, MessageId(5))
+    assert not await database.outbox.send_again(job.id)
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.DELIVERED
+    assert await broken_rules(database) == []
+
+
+async def test_a_late_result_of_an_undeliverable_job_is_dropped(database: Database) -> None:
+    """The way back to "generated" is for what could not be delivered, not for a second set of pictures."""
+    [job] = await generated(database)
+    await database.outbox.undeliverable(job.id, RESULT)
+    stored = await database.jobs.job(job.id)
+    assert stored is not None
+    assert stored.attempt_id is not None
+    assert not await database.jobs.settle_generated(stored.attempt_id, job.id, [a_picture(9)], a_report())
+    assert len(await database.blobs.of_job(job.id)) == 1
+
+
+async def test_only_results_that_are_still_known_can_be_sent_again(database: Database) -> None:
+    [failed] = await accepted(database)
+    await database.jobs.settle_failed(failed.id, ErrorCode.NODE_FAILED, {})
+    await database.outbox.undeliverable(failed.id, FAILURE)
+    assert not await database.outbox.send_again(failed.id)
+    assert not await database.outbox.send_again(a_job_id())
+    assert await database.outbox.next_due() is None
+
+
+async def test_what_was_given_up_is_not_taken_up_again_by_a_late_postponement(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database)
+    await database.outbox.undeliverable(job.id, RESULT)
+    await database.outbox.postpone(job.id, RESULT, clock.now())
+    assert await database.outbox.next_due() is None
 
 
 async def test_giving_up_after_it_was_sent_changes_nothing(database: Database) -> None:

@@ -46,6 +46,7 @@ class Act(StrEnum):
     FORM_STRENGTHS = "gen_loras"
     FORM_GENERATE = "gen_go"
     FORM_DEFAULT = "gen_default"
+    SEND_AGAIN = "send_again"  #: a result that could not be delivered
     HISTORY = "history"  #: argument: the `seq` to go on from, base 36
 
 

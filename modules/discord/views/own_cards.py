@@ -14,7 +14,7 @@ from modules.discord.views.buttons import Act, button, row, to_base36
 from modules.discord.views.layout import Accent, Piece, card
 from modules.discord.wording import moment, quoted, recipe_facts, small, spec_of
 from modules.domain.catalogue import ModelSpec
-from modules.domain.jobs import Job, JobId
+from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.queue import Place
 from modules.utils.i18n import Texts
 
@@ -74,6 +74,7 @@ def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
         (
             quoted(job.recipe.prompt, _PROMPT_CHARS, texts),
             small(*recipe_facts(job.recipe, entry.spec, texts), moment(job.accepted_at)),
+            *([small(texts("history.undeliverable"))] if job.state is JobState.UNDELIVERABLE else []),
         )
     )
     shown: Piece | str = text
@@ -87,4 +88,8 @@ def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
     if job.result_message_id is not None:
         address = f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{job.result_message_id}"
         controls.append(ui.Button(label=texts("button.open"), url=address, style=discord.ButtonStyle.link))
+    elif job.state is JobState.UNDELIVERABLE:
+        controls.insert(
+            0, button(Act.SEND_AGAIN, texts("button.send_again"), job.id, style=discord.ButtonStyle.primary, emoji="📨")
+        )
     return [shown, ui.ActionRow(*controls)]

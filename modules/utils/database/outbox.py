@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from modules.domain.jobs import JobId, JobState
 from modules.domain.people import MessageId
@@ -14,7 +14,7 @@ from modules.domain.records import MessageKind, OutboxItem
 from modules.utils.database.codecs import outbox_item_of
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move
-from modules.utils.database.tables import outbox
+from modules.utils.database.tables import job, outbox
 from modules.utils.database.wakeups import Topic, tell
 
 
@@ -38,12 +38,16 @@ class SqlOutbox:
         return await self._engine.write(_delivered, job_id, kind, message_id, self._clock.now())
 
     async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-        """Try again then; also takes up again what was given up ("send it again")."""
+        """Try again then; nothing changes for what is not owed."""
         await self._engine.write(_postpone, job_id, kind, until)
 
     async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
         """Give up; the pictures are kept."""
         await self._engine.write(_undeliverable, job_id, kind)
+
+    async def send_again(self, job_id: JobId) -> bool:
+        """Owe a RESULT once more that had been given up: UNDELIVERABLE -> GENERATED; False for any other, also a moment later."""
+        return await self._engine.write(_send_again, job_id, self._clock.now())
 
     async def next_due(self) -> datetime | None:
         """When the next item becomes due."""
@@ -79,8 +83,7 @@ def _delivered(connection: Connection, job_id: JobId, kind: MessageKind, message
 
 
 def _postpone(connection: Connection, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-    again = update(outbox).where(_this(job_id, kind), outbox.c.sent_at.is_(None))
-    connection.execute(again.values(is_owed=True, due_at=until))
+    connection.execute(update(outbox).where(_this(job_id, kind), outbox.c.is_owed).values(due_at=until))
     tell(connection, Topic.OUTBOX)
 
 
@@ -88,6 +91,19 @@ def _undeliverable(connection: Connection, job_id: JobId, kind: MessageKind) -> 
     given_up = update(outbox).where(_this(job_id, kind), outbox.c.is_owed).values(is_owed=False)
     if connection.execute(given_up).rowcount and kind is MessageKind.RESULT:
         move(connection, job_id, JobState.UNDELIVERABLE)
+
+
+def _send_again(connection: Connection, job_id: JobId, now: datetime) -> bool:
+    """The old intent stays: should one of the first tries have arrived after all, it is found and not sent a second time."""
+    given_up = exists().where(job.c.id == job_id, job.c.state == JobState.UNDELIVERABLE)
+    again = update(outbox).where(
+        _this(job_id, MessageKind.RESULT), ~outbox.c.is_owed, outbox.c.sent_at.is_(None), given_up
+    )
+    if connection.execute(again.values(is_owed=True, due_at=now, created_at=now, tries=0)).rowcount == 0:
+        return False
+    move(connection, job_id, JobState.GENERATED)
+    tell(connection, Topic.OUTBOX)
+    return True
 
 
 def _next_due(connection: Connection) -> datetime | None:

@@ -43,6 +43,7 @@ def settle_generated(
         connection,
         job_id,
         JobState.GENERATED,
+        only_from=IN_FLIGHT_STATES,  # not the way back of what could not be delivered
         attempt_id=attempt_id,
         server=server,
         shared_by=shared_by,

@@ -19,13 +19,20 @@ SOURCES: Mapping[JobState, tuple[JobState, ...]] = {
 
 
 def move(
-    connection: Connection, job_id: JobId, later: JobState, *, of_attempt: AttemptId | None = None, **columns: object
+    connection: Connection,
+    job_id: JobId,
+    later: JobState,
+    *,
+    of_attempt: AttemptId | None = None,
+    only_from: Collection[JobState] | None = None,
+    **columns: object,
 ) -> AnyRow | None:
     """Compare and set: the job's row as it now is, or None when it stands where no legal step leads to `later`.
 
-    `of_attempt`: only while this is the attempt it is in.
+    `of_attempt`: only while this is the attempt it is in. `only_from`: fewer of the legal steps.
     """
-    step = update(job).where(job.c.id == job_id, job.c.state.in_(SOURCES[later])).values(state=later, **columns)
+    sources = [state for state in SOURCES[later] if only_from is None or state in only_from]
+    step = update(job).where(job.c.id == job_id, job.c.state.in_(sources)).values(state=later, **columns)
     if of_attempt is not None:
         step = step.where(job.c.attempt_id == of_attempt)
     return connection.execute(step.returning(job)).one_or_none()
