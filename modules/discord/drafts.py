@@ -15,6 +15,7 @@ from modules.domain.jobs import Job
 from modules.domain.people import UserId
 from modules.domain.ports import Catalogue, ControlStore
 from modules.domain.recipes import MAX_PICTURES_PER_JOB, Lora, ModelName, Seed
+from modules.domain.records import FormDefaults, PersonSettings
 
 #: As long as the interaction that opened the form could be answered; then a fresh form is kinder than an old one.
 LIFE = timedelta(minutes=15)
@@ -23,6 +24,8 @@ MAX_LORAS = 4
 STEPS_RANGE = (1, 150)
 CFG_RANGE = (1.0, 30.0)
 STRENGTH_RANGE = (-4.0, 4.0)
+#: What a person types, whatever the model.
+_TYPED = ("negative_prompt", "steps", "cfg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +216,22 @@ def _key(user_id: UserId) -> str:
     return f"{_KEY}{user_id}"
 
 
-def first_draft(models: Sequence[ModelSpec], preferred: ModelName | None, size: str | None, count: int | None) -> Draft:
+def first_draft(models: Sequence[ModelSpec], settings: PersonSettings) -> Draft:
     """An empty form with the person's own defaults."""
     names = [spec.name for spec in models]
-    model = preferred if preferred in names else (names[0] if names else "")
-    return Draft(model=model or "", size=size or "", count=str(count or ""))
+    model = settings.model if settings.model in names else (names[0] if names else ModelName(""))
+    empty = Draft(model=model or "", count=str(settings.count or ""))
+    draft = with_model(empty, empty.model, settings.forms)
+    return draft if draft.size else replace(draft, size=settings.size or "")
+
+
+def with_model(draft: Draft, model: str, forms: Mapping[ModelName, FormDefaults]) -> Draft:
+    """Another model: what belongs to the old one goes, what the person saved for the new one comes, what was typed stays."""
+    old, new = (forms.get(ModelName(name), FormDefaults()) for name in (draft.model, model))
+    typed = {name: value for name in _TYPED if (value := getattr(draft, name)) and value != getattr(old, name)}
+    return replace(draft, **asdict(new) | typed | {"model": model})
+
+
+def defaults_of(draft: Draft) -> FormDefaults:
+    """What of a draft may be the beginning of the next: everything but the prompt and the seed."""
+    return FormDefaults(**{each.name: getattr(draft, each.name) for each in fields(FormDefaults)})

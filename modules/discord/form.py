@@ -10,7 +10,17 @@ from weakref import WeakValueDictionary
 import discord
 
 from modules.discord.asking import Asking
-from modules.discord.drafts import MAX_LORAS, Draft, Drafts, faults_of, first_draft, form_models, wish_of
+from modules.discord.drafts import (
+    MAX_LORAS,
+    Draft,
+    Drafts,
+    defaults_of,
+    faults_of,
+    first_draft,
+    form_models,
+    wish_of,
+    with_model,
+)
 from modules.discord.failures import Failures
 from modules.discord.house import House
 from modules.discord.views.answer import accepted
@@ -24,6 +34,8 @@ from modules.domain.catalogue import ModelSpec
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Origin
 from modules.domain.people import GuildId, UserId
+from modules.domain.recipes import ModelName
+from modules.domain.records import FormDefaults
 from modules.utils.i18n import Texts
 
 Interaction = discord.Interaction[discord.Client]
@@ -53,13 +65,13 @@ class GenerationForm:
         known = self._names(chosen.field)
         if chosen.wants_window:
             if chosen.picks:
-                await self._change(interaction, lambda kept: _chosen(kept, chosen, known))
+                await self._choose(interaction, chosen, known)
             texts = await self._voices.for_person(interaction)
             await interaction.response.send_modal(find_form(chosen.field, chosen.look.query, texts))
             return
         await interaction.response.defer()
         note = await self._note_on(interaction)
-        draft = await self._change(interaction, lambda kept: _chosen(kept, chosen, known))
+        draft = await self._choose(interaction, chosen, known)
         if chosen.field == Field.LORAS and len(chosen.picks) > MAX_LORAS:
             note = "gen.too_many_loras"
         look = chosen.next_look
@@ -98,7 +110,7 @@ class GenerationForm:
             exact = [query] if query else []
         if picked := exact or (found if query and len(found) == 1 else []):
             chosen = Chosen(field=field, values=[value_of(picked[0])], on_page=(), look=Look())
-            await self._show(interaction, await self._change(interaction, lambda kept: _chosen(kept, chosen, picked)))
+            await self._show(interaction, await self._choose(interaction, chosen, picked))
             return
         note = "gen.nothing_found" if query and not found else ""
         look = Look(query=query) if found else Look()
@@ -119,12 +131,28 @@ class GenerationForm:
 
     async def _save_as_default(self, interaction: Interaction, draft: Draft) -> None:
         await interaction.response.defer()
-        settings = await self._house.people.settings(UserId(interaction.user.id))
         spec = self._spec(draft)
-        count = int(draft.count) if draft.count.isascii() and draft.count.isdigit() else settings.count
-        wanted = replace(settings, model=spec.name, size=draft.size or settings.size, count=count)
+        note = await self._note_on(interaction)
+        trial = replace(draft, prompt="a trial", seed="")
+        if note or faults_of(trial, spec, self._house.catalogue):
+            await self._show(
+                interaction, draft, note=note or "gen.not_saved"
+            )  # or every form from now on would begin with a fault
+            return
+        settings = await self._house.people.settings(UserId(interaction.user.id))
+        wanted = replace(
+            settings,
+            model=spec.name,
+            size=draft.size or settings.size,
+            count=wish_of(trial, spec).count if draft.count else settings.count,
+            forms={**settings.forms, spec.name: defaults_of(draft)},
+        )
         await self._house.people.save_settings(wanted)
         await self._show(interaction, draft, note="gen.saved")
+
+    async def _choose(self, interaction: Interaction, chosen: Chosen, known: Sequence[str]) -> Draft:
+        forms = (await self._house.people.settings(UserId(interaction.user.id))).forms if chosen.field == Field.MODEL else {}
+        return await self._change(interaction, lambda kept: _chosen(kept, chosen, known, forms))
 
     async def _change(self, interaction: Interaction, change: Callable[[Draft], Draft]) -> Draft:
         """Read, change, keep. Two quick presses of one person take turns here, or one would undo the other."""
@@ -144,7 +172,7 @@ class GenerationForm:
         draft = await self._drafts.load(user_id, self._house.clock.now())
         if draft is None:
             settings = await self._house.people.settings(user_id)
-            draft = first_draft(form_models(self._house.catalogue), settings.model, settings.size, settings.count)
+            draft = first_draft(form_models(self._house.catalogue), settings)
         return draft
 
     async def _show(
@@ -201,14 +229,13 @@ def _typed(draft: Draft, submission: Submission) -> Draft:
     )
 
 
-def _chosen(draft: Draft, chosen: Chosen, known: Sequence[str]) -> Draft:
+def _chosen(draft: Draft, chosen: Chosen, known: Sequence[str], forms: Mapping[ModelName, FormDefaults]) -> Draft:
     first = named(chosen.picks[0], known) if chosen.picks else ""
     match chosen.field:
         case _ if not chosen.picks and chosen.next_look is not None:
             return draft  # only another part of the list was asked for
         case Field.MODEL if first and first != draft.model:
-            # Sizes, samplers and LoRAs belong to a model; what was typed does not.
-            return replace(draft, model=first, size="", checkpoint="", sampler="", scheduler="", loras=(), strengths=())
+            return with_model(draft, first, forms)
         case Field.LORAS:
             return draft.with_loras(chosen.merged(draft.loras, known))
         case Field.SIZE:

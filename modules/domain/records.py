@@ -33,6 +33,21 @@ class OutboxItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormDefaults:
+    """What a person's `/gen` form begins with for one model, as typed and chosen. Empty: as the model has it."""
+
+    size: str = ""
+    checkpoint: str = ""
+    sampler: str = ""
+    scheduler: str = ""
+    loras: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()  #: one for each LoRA
+    negative_prompt: str = ""
+    steps: str = ""
+    cfg: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSettings:
     """A person's own defaults (`/settings`). None: the house default."""
 
@@ -44,6 +59,7 @@ class PersonSettings:
     is_quiet: bool = False  #: results do not ping
     is_spoiler: bool = False
     is_banned: bool = False
+    forms: Mapping[ModelName, FormDefaults] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

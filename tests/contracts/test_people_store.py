@@ -11,7 +11,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import JobState
 from modules.domain.people import ChannelId, GuildId, MessageId
 from modules.domain.recipes import ModelName
-from modules.domain.records import GuildSettings, MessageKind, PersonSettings
+from modules.domain.records import FormDefaults, GuildSettings, MessageKind, PersonSettings
 from modules.utils.database import Database
 from tests.support.builders import ROOMY, THE_GUILD, SteeredClock, a_person, a_picture, a_recipe, a_report, a_request, a_session
 from tests.support.queue_integrity import broken_rules
@@ -22,7 +22,19 @@ async def test_settings_come_back_and_can_be_changed(database: Database) -> None
     person = a_person()
     assert await database.people.settings(person.user_id) == PersonSettings(user_id=person.user_id)
     chosen = PersonSettings(
-        user_id=person.user_id, model=ModelName("flux"), size="832x1216", count=3, language="es", is_quiet=True, is_spoiler=True
+        user_id=person.user_id,
+        model=ModelName("flux"),
+        size="832x1216",
+        count=3,
+        language="es",
+        is_quiet=True,
+        is_spoiler=True,
+        forms={
+            ModelName("sdxl"): FormDefaults(
+                size="512x512", sampler="euler", loras=("ñ/ink.safetensors", "b"), strengths=("0,5", ""), cfg="７", steps="1"
+            ),
+            ModelName("flux"): FormDefaults(negative_prompt='"rain"\n\x00', checkpoint="x", scheduler="karras"),
+        },
     )
     await database.people.save_settings(chosen)
     assert await database.people.settings(person.user_id) == chosen

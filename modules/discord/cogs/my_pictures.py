@@ -103,6 +103,7 @@ class MyPictures(commands.Cog):
             language=language or mine.language,
             is_quiet=mine.is_quiet if quiet is None else quiet,
             is_spoiler=mine.is_spoiler if spoiler is None else spoiler,
+            forms={name: replace(kept, size="") for name, kept in mine.forms.items()} if size else mine.forms,
         )
         if wanted != stored:
             await self.bot.house.people.save_settings(wanted)

@@ -11,8 +11,8 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.jobs import AttemptId, Job, JobId, JobRequest, JobState, Origin, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, InteractionId, MessageId, UserId
-from modules.domain.recipes import Lora, Recipe
-from modules.domain.records import MessageKind, OutboxItem
+from modules.domain.recipes import Lora, ModelName, Recipe
+from modules.domain.records import FormDefaults, MessageKind, OutboxItem
 from modules.utils.database.types import AnyRow, JsonValue
 
 #: Of the JSON below. Raise it when a field changes its meaning; fields may come (with a default) and go without.
@@ -40,6 +40,25 @@ def recipe_from_json(stored: JsonValue) -> Recipe:
         return Recipe(**known)
     except (TypeError, ValueError) as error:
         raise FulletError(ErrorCode.RECIPE_GONE) from error
+
+
+def forms_to_json(forms: Mapping[ModelName, FormDefaults]) -> JsonValue:
+    """Only what was set."""
+    return {model: {name: value for name, value in asdict(kept).items() if value} for model, kept in forms.items()}
+
+
+def forms_from_json(stored: JsonValue) -> dict[ModelName, FormDefaults]:
+    """Whatever another version wrote is left out."""
+    models = stored if isinstance(stored, Mapping) else {}
+    return {ModelName(model): _form_from(kept) for model, kept in models.items() if isinstance(kept, Mapping)}
+
+
+def _form_from(kept: Mapping[str, JsonValue]) -> FormDefaults:
+    known: dict[str, Any] = {}
+    for name, default in asdict(FormDefaults()).items():
+        value = kept.get(name, default)
+        known[name] = tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return FormDefaults(**known)
 
 
 def row_of_request(request: JobRequest) -> dict[str, object]:

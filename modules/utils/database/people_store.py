@@ -13,7 +13,7 @@ from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.recipes import ModelName
 from modules.domain.records import GuildSettings, PersonSettings
-from modules.utils.database.codecs import recipe_from_json, recipe_to_json
+from modules.utils.database.codecs import forms_from_json, forms_to_json, recipe_from_json, recipe_to_json
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move, upsert
 from modules.utils.database.tables import (
@@ -86,16 +86,14 @@ def _settings(connection: Connection, user_id: UserId) -> PersonSettings:
         is_quiet=row.is_quiet,
         is_spoiler=row.is_spoiler,
         is_banned=row.is_banned,
+        forms=forms_from_json(row.forms),
     )
 
 
 def _save_settings(connection: Connection, settings: PersonSettings) -> None:
-    upsert(
-        connection,
-        person,
-        {"user_id": settings.user_id},
-        {column: getattr(settings, field) for column, field in _SETTINGS.items()},
-    )
+    columns = {column: getattr(settings, field) for column, field in _SETTINGS.items()}
+    columns["forms"] = forms_to_json(settings.forms)
+    upsert(connection, person, {"user_id": settings.user_id}, columns)
 
 
 def _guild(connection: Connection, guild_id: GuildId) -> GuildSettings:

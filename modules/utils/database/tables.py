@@ -229,6 +229,7 @@ person = Table(
     Column("is_quiet", Boolean, nullable=False, server_default=false()),
     Column("is_spoiler", Boolean, nullable=False, server_default=false()),
     Column("is_banned", Boolean, nullable=False, server_default=false()),
+    Column("forms", Json, nullable=False, server_default="{}"),
 )
 
 guild = Table(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modules.domain.jobs import Origin
+from modules.domain.people import UserId
 from tests.support.front_side import SERVER, Front, FrontDoor
 from tests.support.graphs import a_listing
 from tests.support.person import People, Person, Seen
@@ -258,9 +259,112 @@ async def test_saving_as_default_is_what_the_next_form_starts_with(door: FrontDo
     await bruno.select(form, "Model", "SDXL")
     form = await bruno.wait_for_message(lambda m: m.id == form.id and m.select("Model").chosen == ("sdxl",))
     await bruno.press(form, "Save as my default")
-    await bruno.wait_for_message(lambda m: "are your defaults now" in m.text)
+    await bruno.wait_for_message(lambda m: "Your form begins like this" in m.text)
     settings = await bruno.slash("settings")
     assert "SDXL" in settings.text
+
+
+async def saved_and_done(front: Front, person: Person, form: Seen) -> None:
+    """Save, then draw, so that the draft is gone and the next form is a fresh one."""
+    await person.press(form, "Save as my default")
+    form = await shows(person, form, "Your form begins like this")
+    await person.press(form, "Generate")
+    await shows(person, form, "on its way")
+    await front.studio.cancel((await front.studio.only_job(int(person.id))).id)
+
+
+async def test_everything_the_form_shows_can_be_a_default_of_its_model(door: FrontDoor, people: People) -> None:
+    bruno = await people.be("bruno")
+    async with door.open() as first:
+        form = await opened(door, bruno)
+        await written(bruno, form, prompt="a fox", negative_prompt="rain", steps="31", cfg="6,5", seed="77")
+        form = await shows(bruno, form, "31 steps")
+        for select, choice in (("Sampler", "dpmpp_2m"), ("Scheduler", "karras"), ("Size", "832x1216")):
+            await bruno.select(form, select, choice)
+        await bruno.select(form, "LoRAs", [LORAS[1]])
+        form = await shows(bruno, form, "style-01")
+        strengths = (await bruno.press(form, "LoRA strengths")).modal
+        assert strengths is not None
+        await bruno.submit(strengths, strength_0="0.5")
+        form = await shows(bruno, form, "× 0.5")
+        await saved_and_done(first, bruno, form)
+    async with door.open() as front:
+        form = await opened(door, bruno)
+        for said in ("no prompt", "without: rain", "31 steps", "CFG 6,5", "seed random", "style-01.safetensors × 0.5"):
+            assert said in form.text
+        chosen = [form.select(name).chosen for name in ("Sampler", "Scheduler", "Size")]
+        assert chosen == [("dpmpp_2m",), ("karras",), ("832x1216",)]
+        shown = await bruno.slash("settings")
+        line = "832x1216 · dpmpp\\_2m · karras · 31 steps · CFG 6,5 · style-01.safetensors × 0.5 · without: rain"
+        assert f"`/gen` with Multisampler: {line}" in shown.text
+        taken = (await bruno.slash("mydata export")).message
+        assert taken is not None
+        kept = json.loads(await bruno.download(taken.files[0].url))["settings"][0]["forms"]
+        assert kept["multisampler"]["steps"] == "31"
+        assert not kept["multisampler"].keys() & {"prompt", "seed"}
+        assert "`/gen` with" not in (await bruno.slash("settings", reset=True)).text
+        await front.database.control.set(f"discord.draft.{bruno.id}", None)  # an open draft stays as it is
+        form = await opened(door, bruno)
+        assert "style-01" not in form.text
+        assert "31 steps" not in form.text
+
+
+async def test_each_model_has_its_own_defaults_and_what_was_typed_stays(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox", steps="31")
+    form = await shows(bruno, form, "31 steps")
+    await saved_and_done(front, bruno, form)
+    form = await opened(door, bruno)
+    await bruno.select(form, "Model", "SDXL")
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and m.select("Model").chosen == ("sdxl",))
+    assert "31 steps" not in form.text  # it was the other model's, not typed for this one
+    await written(bruno, form, prompt="an owl", cfg="4")
+    form = await shows(bruno, form, "CFG 4")
+    await bruno.select(form, "Model", "Multisampler")
+    await shows(bruno, form, "an owl", "31 steps", "CFG 4")
+
+
+async def test_a_form_with_a_fault_is_not_made_a_default(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    form = await opened(door, ana)
+    window = (await ana.press(form, "f1:gen_words")).modal
+    assert window is not None
+    await ana.submit(window, prompt="un faro", steps="1e9")
+    form = await shows(ana, form, "1e9")
+    await ana.press(form, "Guardar como mis ajustes")
+    await shows(ana, form, "No se guardó nada")
+    assert (await front.database.people.settings(UserId(int(ana.id)))).forms == {}
+
+
+async def test_a_saved_lora_that_is_gone_is_said_and_can_be_taken_away(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    await bruno.select(form, "LoRAs", [LORAS[0]])
+    form = await shows(bruno, form, "style-00")
+    await saved_and_done(front, bruno, form)
+    door.listings.update(SERVER, a_listing({"LoraLoader.lora_name": LORAS[10:]}))
+    form = (await bruno.slash("gen")).message or form
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "“style-00.safetensors” is not a LoRA we have right now")
+    await bruno.select(form, "LoRAs", [])
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and "style-00" not in m.text)
+    assert not form.button("Generate").disabled
+
+
+async def test_a_size_set_later_goes_before_the_forms_own(door: FrontDoor, front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    await bruno.select(form, "Size", "832x1216")
+    form = await bruno.wait_for_message(lambda m: m.id == form.id and m.select("Size").chosen == ("832x1216",))
+    await saved_and_done(front, bruno, form)
+    await bruno.slash("settings", size="1024x1024")
+    form = await opened(door, bruno)
+    assert form.select("Size").chosen == ("1024x1024",)
 
 
 async def test_without_any_model_on_a_server_the_form_still_offers_what_there_is(front: Front, people: People) -> None:
