@@ -175,9 +175,11 @@ async def test_the_bot_works_in_one_guild_answers_in_private_and_leaves_every_ot
             await ana.slash("edit", "dm", prompt="más luz"),
         ):
             assert "Trabajo dentro de un servidor" in answer.text
-        await ana.say("!sync", "dm")
+        for said in ("!sync", "un faro, por favor", "¿hola?"):
+            await ana.say(said, "dm")
         await draw(ana, "y sigue trabajando")
-        assert [m for m in await ana.messages("dm") if m.by_bot and not m.is_ephemeral] == []
+        [told] = [m for m in await ana.messages("dm") if m.by_bot and not m.is_ephemeral]
+        assert "type `/imagine` in any channel there" in told.text  # the server's language: hers is not known yet
 
 
 async def test_in_a_guild_it_could_not_leave_the_bot_says_that_it_works_elsewhere(tmp_path: Path) -> None:

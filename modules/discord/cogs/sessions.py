@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import discord
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+#: A person who writes to the bot directly is told where it works, once in this time.
+TOLD_EVERY_S = 600.0
+#: People remembered for that.
+TOLD_AT_MOST = 1_000
 _KEPT = "🖼️"
 
 
@@ -30,11 +35,15 @@ class Sessions(commands.Cog):
 
     def __init__(self, bot: FulletBot) -> None:
         self.bot = bot
+        self._told: OrderedDict[UserId, float] = OrderedDict()  #: when a direct message was last answered, monotonic
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        """A picture posted in one's own session is what `/edit` takes when none is attached."""
-        if message.author.bot or message.guild is None:
+        """A picture posted in one's own session is what `/edit` takes when none is attached. Direct messages are answered too."""
+        if message.author.bot or message.webhook_id is not None:
+            return
+        if message.guild is None:
+            await self._say_where(message)
             return
         self.bot.note_handling()
         try:
@@ -47,13 +56,30 @@ class Sessions(commands.Cog):
         except FulletError as error:
             log.warning("message_not_followed", code=error.code.value)
 
+    async def _say_where(self, message: discord.Message) -> None:
+        """One kind sentence to a direct message, now and then: whoever writes on, person or machine, gets no conversation."""
+        self.bot.note_handling()
+        author, now = UserId(message.author.id), self.bot.house.clock.monotonic()
+        if now - self._told.get(author, float("-inf")) < TOLD_EVERY_S:
+            return
+        self._told.pop(author, None)
+        self._told[author] = now
+        while len(self._told) > TOLD_AT_MOST:
+            self._told.popitem(last=False)
+        try:
+            texts = await self._texts_of(author, message)
+            await message.reply(texts("session.direct"), mention_author=False)
+        except (FulletError, *DISCORD_TROUBLE) as error:
+            log.warning("direct_message_not_answered", reason=type(error).__name__)
+
     async def _texts_of(self, owner: UserId, message: discord.Message) -> Texts:
         """A message tells no language: the one its author chose, else that of their last job, else the server's."""
         chosen = (await self.bot.house.people.settings(owner)).language
         latest = [] if chosen else await self.bot.house.jobs.jobs(user_id=owner, limit=1)
         if chosen or latest:
             return self.bot.voices.speaking(chosen or latest[0].language)
-        return self.bot.voices.for_guild(message.guild)
+        only = self.bot.guilds[0] if len(self.bot.guilds) == 1 else None
+        return self.bot.voices.for_guild(message.guild or only)
 
     async def _remember(self, message: discord.Message, owner: UserId) -> None:
         pictures = [attached for attached in message.attachments if attached.filename.lower().endswith(PICTURE_ENDINGS)]
