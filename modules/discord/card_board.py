@@ -16,6 +16,7 @@ from modules.domain.queue import Place
 JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued | JobStranded
 
 WAITING_STATES = frozenset({CardState.WAITING, CardState.NEXT, CardState.PAUSED, CardState.AWAY})
+RUNNING_STATES = frozenset({CardState.LOADING, CardState.DRAWING, CardState.FINISHING, CardState.STRANDED})
 
 
 @dataclass(slots=True)
@@ -50,6 +51,11 @@ class LiveCard:
         if self.is_released or self.has_no_place:
             return False
         return self.is_over or self.is_lost or self.shown is None or not self.face.looks_like(self.shown)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a GPU had it, by what was last heard of it."""
+        return self.face.state in RUNNING_STATES or self.job.attempt_id is not None
 
     def due_at(self) -> float:
         """The first moment at which it should be painted: news at once, steps and previews at their own pace."""

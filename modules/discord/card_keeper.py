@@ -146,7 +146,7 @@ class CardKeeper:
                 card.face = CardFace(state=CardState.FINISHING, preview=card.face.preview)
             case JobState.CANCELLED:
                 card.preview = None
-                card.face, card.is_final = CardFace(state=CardState.CANCELLED), True
+                card.face, card.is_final = CardFace(state=CardState.CANCELLED, had_begun=card.has_begun), True
             case JobState.DELIVERED | JobState.UNDELIVERABLE:
                 card.is_over = True
             case _:

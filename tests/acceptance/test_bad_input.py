@@ -104,7 +104,7 @@ async def test_the_third_job_is_refused_while_one_runs_and_one_waits_and_the_que
     await until(lambda: any(life.status == "running" for gpu in house.gpus for life in gpu.journal.prompts), "a running prompt")
     await ask(guest, "a picture without end, again")
     refused = await guest.slash("imagine", model="z-image", prompt="one too many")
-    assert refused.text == "You already have 2 pictures in the works. Wait for one, or cancel one."
+    assert refused.text == "You already have 2 jobs in the works. Wait for one to finish, or cancel one."
     assert refused.message is not None
     listed = await guest.press(refused.message, "My queue")
     assert "2 jobs in the works" in listed.text

@@ -53,7 +53,7 @@ async def test_a_refused_workflow_is_not_tried_again_and_is_told(house: WholeHou
     gpu.fail("reject", times=None, match=Match(text="a wish ComfyUI rejects"))
     await ask(guest, "a wish ComfyUI rejects")
     failed = await failure(guest, "a wish ComfyUI rejects")
-    assert "This model can't draw that right now. Nothing was charged" in failed.text
+    assert "This model can't draw that right now. Your turn was not used up" in failed.text
     refused = [line for line in gpu.journal.requests if line.path.endswith("/prompt") and line.status == 400]
     assert len(refused) == 1
     await draw(guest, "and the next one works")

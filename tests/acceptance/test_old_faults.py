@@ -126,7 +126,7 @@ async def test_the_limit_counts_what_runs_as_well_as_what_waits(house: WholeHous
     async with a_pause(house):
         await ask(guest, "one that waits")
         refused = await guest.slash("imagine", model="z-image", prompt="one too many")
-        assert "You already have 2 pictures in the works" in refused.text
+        assert "You already have 2 jobs in the works" in refused.text
         await guest.press(await card(guest, "one that runs"), "Cancel")
         await ask(guest, "room for one more")
     for gpu in house.gpus:
@@ -236,7 +236,7 @@ async def test_after_the_time_out_the_gpu_is_free_and_the_person_is_told(house: 
         gpu.fail("hang", times=1, match=Match(text="a picture that never ends"))
     await ask(guest, "a picture that never ends")
     failed = await guest.wait_for_message(lambda m: "That didn't work" in m.text, timeout=PATIENCE_S)
-    assert f"It took more than {TIME_OUT_S} s, so we stopped it. Nothing was charged" in failed.text
+    assert f"It took more than {TIME_OUT_S} s, so we stopped it. Your turn was not used up" in failed.text
     assert [button.label for button in failed.buttons] == ["Try again", "Settings"]
     stopped = [life for gpu in house.gpus for life in gpu.journal.prompts if life.status == "interrupted"]
     assert stopped
@@ -251,7 +251,7 @@ async def test_an_error_of_the_gpu_is_read_and_told(house: WholeHouse, guest: Pe
         gpu.fail("node_error", times=None, match=Match(text="a picture that breaks"), message="secret path /opt/comfy")
     await ask(guest, "a picture that breaks")
     failed = await guest.wait_for_message(lambda m: "That didn't work" in m.text, timeout=PATIENCE_S)
-    assert "Something went wrong while drawing. Nothing was charged" in failed.text
+    assert "Something went wrong while drawing. Your turn was not used up" in failed.text
     assert "/opt/comfy" not in failed.text
     for gpu in house.gpus:
         gpu.faults.clear()

@@ -136,7 +136,7 @@ async def test_everything_can_stand_in_env_alone_and_is_read_before_anything_is_
         await elena.slash("admin pause")
         await ask(guest, "the only one")
         refused = await guest.slash("imagine", model="z-image", prompt="one too many")
-        assert "You already have 1 picture in the works" in refused.text
+        assert "You already have 1 job in the works" in refused.text
         await elena.slash("admin resume")
         await result(guest, "the only one")
         await until(lambda: list((tmp_path / "from the env file").rglob("*.png")), "the copy")

@@ -165,7 +165,7 @@ def test_every_error_is_worded_in_both_languages_without_a_gap(code: ErrorCode) 
 
 
 def test_an_error_of_a_newer_version_still_gets_a_sentence() -> None:
-    assert sentence("solar_flare", [], LANGUAGES[0]) == "Something went wrong. Nothing was charged; try again."
+    assert sentence("solar_flare", [], LANGUAGES[0]) == "Something went wrong. Your turn was not used up; try again."
 
 
 def test_a_recipe_cannot_close_its_own_box() -> None:

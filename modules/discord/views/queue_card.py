@@ -63,6 +63,7 @@ class CardFace:
     preview: int = 0  #: number of the preview shown; 0: none
     elapsed_s: float = 0.0  #: since the start; written when the card is edited anyway
     was_requeued: bool = False  #: the server went away under it
+    had_begun: bool = False  #: cancelled after a GPU had taken it: that share is not given back
 
     def looks_like(self, shown: CardFace) -> bool:
         """Whether a person would see no difference worth an edit."""
@@ -123,7 +124,7 @@ def _notes(face: CardFace, texts: Texts) -> list[str]:
     if face.state is CardState.STRANDED:
         notes.append(texts("card.stranded_note"))
     if face.state is CardState.CANCELLED:
-        notes.append(texts("card.cancelled_note"))
+        notes.append(texts("card.cancelled_begun" if face.had_begun else "card.cancelled_note"))
     if face.state is CardState.DRAWING and face.elapsed_s >= 1:
         notes.append(texts.duration(face.elapsed_s))
     if face.state in {CardState.DRAWING, CardState.LOADING} and face.shared_by > 1:

@@ -108,7 +108,7 @@ async def test_an_admin_cancels_somebodys_job_by_its_short_id(front: Front, peop
     answer = await elena.slash("admin cancel", job=job.id.hex[:8])
     assert answer.text == f"Cancelled {job.id.hex[:8]} of Bruno."
     card = await bruno.wait_for_message(lambda m: "Cancelled" in m.text, channel="session-bruno")
-    assert "nothing was charged" in card.text
+    assert "your turn was not used up" in card.text
 
 
 def _open_to_everybody(front: Front) -> None:

@@ -110,10 +110,21 @@ async def test_cancel_is_one_press_and_the_card_says_cancelled(front: Front, peo
     ana = await people.be("ana")
     job, card = await asked(front, ana, "un faro")
     await ana.press(card, "Cancelar")
-    over = await becomes(ana, card, "Cancelada", "no se te cobró nada")
+    over = await becomes(ana, card, "Cancelada", "no gastaste tu turno")
     assert [button.label for button in over.buttons] == ["Otra vez"]
     await front.until_state(job.id, JobState.CANCELLED)
     await front.until_job(job.id, lambda job: job.card_message_id is None)
+
+
+async def test_a_card_cancelled_while_a_gpu_has_it_does_not_say_that_the_turn_is_kept(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    await front.studio.start(job)
+    front.studio.progress(job, 3)
+    card = await becomes(bruno, card, "3/8")
+    await bruno.press(card, "Cancel")
+    over = await becomes(bruno, card, "Cancelled", "its drawing had already begun")
+    assert "turn" not in over.text
 
 
 async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(

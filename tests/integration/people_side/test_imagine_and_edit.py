@@ -89,7 +89,7 @@ async def test_the_third_job_is_refused_with_a_way_to_see_the_others(front: Fron
     for _ in range(2):
         await bruno.slash("imagine", model="z-image", prompt="a fox")
     refused = await bruno.slash("imagine", model="z-image", prompt="a third fox")
-    assert "You already have 2 pictures in the works" in refused.text
+    assert "You already have 2 jobs in the works" in refused.text
     assert refused.message is not None
     listed = await bruno.press(refused.message, "My queue")
     assert "2 jobs in the works" in listed.text
