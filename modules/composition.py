@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -111,6 +112,7 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
         if middle.servers:
             await check_at_start(middle, settings)
         people = _people_side(settings, middle, role)
+        _set_aside_what_stays()
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(service, name=name)
@@ -125,6 +127,13 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
             for task in running:
                 task.cancel()
     log.info("stopped")
+
+
+def _set_aside_what_stays() -> None:
+    """What is loaded at start lives as long as the program. The garbage collector need not walk through it each time it looks
+    at everything: with all our modules that held the loop for 40 to 80 ms (measured with 50 live cards), without for 10."""
+    gc.collect()
+    gc.freeze()
 
 
 def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services:
