@@ -46,8 +46,8 @@ import structlog
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 asyncio.run(until_told())
 """
-#: What a card says once its GPU has begun.
-SIGNS = ("▱", "▰", "Warming up")
+#: What a card says once its GPU has begun. In a stack of several people's pictures one's own steps may be a while off.
+SIGNS = ("▱", "▰", "Warming up", "### Drawing")
 CARD_EDIT = re.compile(r"/channels/\d+/messages/(\d+)")
 
 
