@@ -18,6 +18,7 @@ from modules.discord.drafts import (
     faults_of,
     first_draft,
     form_models,
+    kind_for,
     wish_of,
     with_model,
 )
@@ -120,6 +121,9 @@ class GenerationForm:
         await interaction.response.defer()
         spec = self._spec(draft)
         note = await self._note_on(interaction)
+        if draft.model and spec.name != draft.model:  # never draw with a model that nobody chose
+            draft = await self._change(interaction, lambda kept: with_model(kept, spec.name, {}))
+            note = note or "gen.model_gone"
         if note or faults_of(draft, spec, self._house.catalogue):
             await self._show(interaction, draft, note=note)  # it lay too long, or the world changed since it was shown
             return
@@ -209,10 +213,12 @@ class GenerationForm:
                 return [spec.name for spec in form_models(self._house.catalogue)]
 
     def _spec(self, draft: Draft) -> ModelSpec:
+        """The draft's model, also while no server could run it: that is then said. The first on offer where it is unknown."""
         models = form_models(self._house.catalogue)
         if not models:
             raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model="/gen", alternative="")
-        return next((spec for spec in models if spec.name == draft.model), models[0])
+        chosen = (spec for spec in self._house.catalogue.models() if spec.name == draft.model and kind_for(spec) is not None)
+        return next(chosen, models[0])
 
 
 def _typed(draft: Draft, submission: Submission) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -130,6 +131,50 @@ async def test_a_lora_that_vanished_while_the_form_was_open_is_said_and_not_draw
     await bruno.select(form, "LoRAs", [])  # only what is seen can be taken away
     form = await bruno.wait_for_message(lambda m: m.id == form.id and "style-03" not in m.text)
     assert not form.button("Generate").disabled
+
+
+async def test_a_model_that_vanished_while_the_form_was_open_is_said_and_no_other_is_drawn(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await bruno.select(form, "Model", "SDXL")
+    await written(bruno, form, prompt="a fox")
+    form = await shows(bruno, form, "a fox")
+    assert form.select("Model").chosen == ("sdxl",)
+    others = {"CheckpointLoaderSimple.ckpt_name": ["another.safetensors"]}
+    door.listings.update(SERVER, a_listing(others))
+    await bruno.press(form, "Generate")
+    form = await shows(bruno, form, "SDXL isn't available right now")
+    assert form.button("Generate").disabled
+    assert form.select("Model").options[0] == ("⚠️ sdxl", "sdxl")
+    assert not await front.database.jobs.jobs()
+    await bruno.select(form, "Model", "Z-Image (Turbo)")
+    await bruno.wait_for_message(lambda m: m.id == form.id and m.select("Model").chosen == ("z-image",))
+    form = (await bruno.slash("gen")).message or form  # two presses on one message in a moment would count as one
+    await bruno.press(form, "Generate")
+    await shows(bruno, form, "on its way")
+    assert (await front.studio.only_job()).recipe.model == "z-image"
+
+
+async def test_a_model_that_is_gone_after_an_upgrade_is_not_replaced_in_silence(door: FrontDoor, people: People) -> None:
+    bruno = await people.be("bruno")
+    async with door.open():
+        form = await opened(door, bruno)
+        await bruno.select(form, "Model", "SDXL")
+        await written(bruno, form, prompt="a fox")
+        form = await shows(bruno, form, "a fox")
+    left = {name: one for name, one in door.library.templates.items() if one.manifest.model != "sdxl"}
+    door.library = replace(door.library, templates=left)
+    async with door.open() as front:
+        await bruno.press(form, "Generate")
+        form = await shows(bruno, form, "The model of this form is no longer here", "a fox")
+        assert not await front.database.jobs.jobs()
+        [chosen] = form.select("Model").chosen
+        form = (await bruno.slash("gen")).message or form
+        await bruno.press(form, "Generate")
+        await shows(bruno, form, "on its way")
+        assert (await front.studio.only_job()).recipe.model == chosen
 
 
 async def test_a_search_finds_what_pages_would_hide_and_takes_the_only_one(door: FrontDoor, front: Front, people: People) -> None:
