@@ -63,6 +63,11 @@ def session_overwrites(
     }
 
 
+def is_shown_to(channel: discord.TextChannel, user_id: int) -> bool:
+    """Whether this very person was let in. Roles may let them in as well, but a session does not depend on those."""
+    return any(target.id == user_id and rights.view_channel for target, rights in channel.overwrites.items())
+
+
 def is_hidden(channel: discord.abc.GuildChannel) -> bool:
     """Whether @everyone cannot see it."""
     return channel.overwrites_for(channel.guild.default_role).view_channel is False

@@ -18,6 +18,7 @@ from modules.discord.session_channels import (
     check_rights,
     ensure_admin_tools,
     is_hidden,
+    is_shown_to,
     make_hidden,
     restrict_age,
     roomy_category,
@@ -97,9 +98,12 @@ class SessionRooms:
         return await self.ensure(member, unusable=unusable, is_age_restricted=is_age_restricted)
 
     async def is_private(self, channel_id: ChannelId) -> bool | None:
-        """Whether @everyone cannot see it, by what Discord last told us; None when we know no such channel."""
+        """Whether its person sees it and @everyone does not, by what Discord last told us; None when we know no such channel."""
         channel = self._client.get_channel(channel_id)
-        return is_hidden(channel) if isinstance(channel, discord.TextChannel) else None
+        if not isinstance(channel, discord.TextChannel):
+            return None
+        owner = await self.owner_of(channel_id)
+        return is_hidden(channel) and (owner is None or is_shown_to(channel, owner))
 
     def is_age_restricted(self, channel_id: ChannelId) -> bool:
         """Whether Discord asks for people's age before it shows the channel, by what it last told us."""

@@ -96,6 +96,27 @@ async def test_a_channel_somebody_opened_to_everyone_is_hidden_again(door: Front
     assert result.channel_id == session.id
 
 
+async def test_who_may_not_see_their_session_any_more_is_let_in_again(door: FrontDoor, front: Front, people: People) -> None:
+    """Somebody took the person's own rights away: the next picture, or the next command elsewhere, gives them back."""
+    ana = await people.be("ana")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    channel = door.sandbox.world.channel(int(session.id))
+
+    async def shut_out() -> None:
+        channel.overwrites = [overwrite for overwrite in channel.overwrites if overwrite.target_id != int(ana.id)]
+        door.sandbox.context.announcer.channel_updated(channel)
+        await ana.wait_until_gone("session-ana")
+
+    await shut_out()
+    await front.studio.draw(await front.studio.only_job(int(ana.id)))
+    assert (await ana.wait_for_channel("session-ana")).id == session.id
+    await ana.wait_for_message(lambda m: m.pictures, channel=session.id)
+    await shut_out()
+    await ask(ana, "another fox")
+    assert (await ana.wait_for_channel("session-ana")).id == session.id
+
+
 async def test_an_idle_session_goes_and_one_with_work_in_it_stays(door: FrontDoor, people: People) -> None:
     ana, bruno = await people.be("ana"), await people.be("bruno")
     async with door.open(session_idle_minutes=60.0) as first:
