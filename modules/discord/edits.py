@@ -19,7 +19,7 @@ from modules.discord.voices import Voices
 from modules.domain.catalogue import ModelSpec, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
-from modules.domain.jobs import Job, Origin
+from modules.domain.jobs import Job, JobId, Origin
 from modules.domain.people import UserId
 from modules.domain.recipes import Seed
 
@@ -68,8 +68,9 @@ class Edits:
         """Whether this person's next edit looks at a second picture."""
         return await self._kept(UserId(interaction.user.id)) is not None
 
-    async def keep(self, interaction: Interaction, attachment: discord.Attachment) -> None:
-        """Keep a picture for the next edit, and say how to go on. Raises PICTURE_*, REFERENCE_NOT_TAKEN."""
+    async def keep(self, interaction: Interaction, attachment: discord.Attachment, job_id: JobId | None) -> None:
+        """Keep a picture for the next edit, and say how to go on. `job_id`: the job whose result it is. Raises PICTURE_*,
+        REFERENCE_NOT_TAKEN."""
         wishes.edit(self._models(), BlobId(""), "a trial", reference=BlobId(""))  # said now, not when the words are typed
         user_id = UserId(interaction.user.id)
         blob_id = await self._asking.upload(attachment)
@@ -79,10 +80,12 @@ class Edits:
             raise FulletError(ErrorCode.PICTURE_GONE)
         small = await self._house.fit(picture, THUMBNAIL_BYTES)
         shown = Attached(name=f"reference.{small.format.extension}", data=small.data)
+        last = await self._house.blobs.last_of(user_id)
+        is_itself = job_id is not None and last in await self._house.blobs.of_job(job_id)
         view = reference_card(
             shown.name,
             forgotten_at=self._house.clock.now() + REFERENCE_LIFE,
-            has_picture=await self._house.blobs.last_of(user_id) is not None,
+            has_picture=last is not None and not is_itself,  # nobody means to edit a picture with itself beside it
             texts=await self._voices.for_person(interaction),
         )
         await show_privately(interaction, view, [shown.as_file()])

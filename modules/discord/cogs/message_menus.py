@@ -52,7 +52,7 @@ class MessageMenus(commands.Cog):
     async def reference(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """The next edit looks at this picture too."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self.bot.edits.keep(interaction, _first_picture(message))
+        await self.bot.edits.keep(interaction, _first_picture(message), job_id_of(message))
 
     async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """How it was made: from our store, else from the file itself."""

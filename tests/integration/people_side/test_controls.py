@@ -230,7 +230,7 @@ async def test_settings_are_kept_and_used(front: Front, people: People) -> None:
     recipe = (await front.studio.only_job()).recipe
     assert (str(recipe.size), recipe.count) == ("512x768", 2)
     reset = await bruno.slash("settings", reset=True)
-    assert "Size: **as the house has it**" in reset.text
+    assert "Size: **as usual here**" in reset.text
 
 
 async def test_my_data_can_be_taken_and_erased(front: Front, people: People) -> None:

@@ -130,6 +130,16 @@ async def test_without_a_picture_to_edit_there_is_no_button_for_it(front: Front,
     assert await looks_at(front, await front.studio.only_job()) == "48x48"
 
 
+async def test_the_newest_result_itself_is_kept_without_offering_to_edit_it_with_itself(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    _, older = await a_result(front, bruno)
+    _, newest = await a_result(front, bruno)
+    for result, buttons in ((newest, ["Forget it"]), (older, ["Edit my last picture", "Forget it"])):
+        card = (await bruno.context_menu("Use as reference", result)).message
+        assert card is not None
+        assert [button.label for button in card.buttons] == buttons
+
+
 async def test_what_was_refused_uses_nothing_up(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     await a_result(front, bruno)
