@@ -61,7 +61,7 @@ class OwnPictures:
         )
         entries = [await self._entry(job) for job in jobs[:PAGE]]
         older = jobs[PAGE - 1].seq if len(jobs) > PAGE else None
-        view = history_card(entries, older, texts)
+        view = history_card(entries, older, texts, is_newest=not argument)
         files = [entry.thumbnail.as_file() for entry in entries if entry.thumbnail]
         await interaction.edit_original_response(view=view, attachments=files)
 

@@ -54,17 +54,19 @@ def queue_list(
     return card(Accent.BLURPLE, *pieces)
 
 
-def history_card(entries: Sequence[HistoryEntry], older: int | None, texts: Texts) -> ui.LayoutView:
+def history_card(entries: Sequence[HistoryEntry], older: int | None, texts: Texts, *, is_newest: bool = False) -> ui.LayoutView:
     """Pictures with their recipes; `older` is where the next page begins."""
     if not entries:
         return card(Accent.GREY, texts("history.empty"))
     pieces: list[Piece | str] = [f"### {texts('history.title')}"]
     for entry in entries:
         pieces += _entry(entry, texts)
-    turn: list[ui.Item[ui.LayoutView]] = [button(Act.HISTORY, texts("button.newest"), argument="")]
+    turn: list[ui.Item[ui.LayoutView]] = []
+    if not is_newest:
+        turn.append(button(Act.HISTORY, texts("button.newest"), argument=""))
     if older is not None:
         turn.append(button(Act.HISTORY, texts("button.older"), argument=to_base36(older)))
-    pieces.append(row(*turn))
+    pieces.append(row(*turn) if turn else "")
     return card(Accent.GREY, *pieces)
 
 

@@ -207,9 +207,13 @@ async def test_history_shows_pictures_page_by_page(front: Front, people: People)
     assert len(page.message.pictures) == 3
     assert "fox 3" in page.text
     assert "fox 0" not in page.text
+    assert not [button for button in page.message.buttons if button.label == "Newest"]  # it is the newest
     await bruno.press(page.message, "Older")
     older = await bruno.wait_for_message(lambda m: "Your pictures" in m.text and "fox 0" in m.text)
     assert "fox 3" not in older.text
+    assert not [button for button in older.buttons if button.label == "Older"]
+    await bruno.press(older, "Newest")
+    await bruno.wait_for_message(lambda m: m.id == older.id and "fox 3" in m.text)
 
 
 async def test_recall_finds_a_recipe_by_its_short_id_and_only_ones_own(front: Front, people: People) -> None:
