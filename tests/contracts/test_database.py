@@ -21,6 +21,7 @@ from sqlalchemy import Connection, text
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import JobState
+from modules.domain.people import UserId
 from modules.utils.clock import SystemClock
 from modules.utils.database import MAX_PAYLOAD_BYTES, Database, Topic, Wakeup, open_database
 from modules.utils.database.migrations import newest_revision
@@ -130,6 +131,29 @@ async def test_a_migration_goes_down_as_well(sqlite_url: str, tmp_path: Path) ->
             lambda connection: connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
         )
     assert set(tables) <= {"alembic_version", "sqlite_sequence"}
+
+
+async def test_a_database_of_the_first_tables_is_brought_up_to_date_with_what_is_in_it(database_url: str, tmp_path: Path) -> None:
+    from alembic import command
+
+    from modules.utils.database.migrations import _config
+
+    def down(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        connection.execute(text("INSERT INTO person (user_id, model, size) VALUES (7, 'sdxl', '512x768')"))
+
+    async with open_database(database_url, data_dir=tmp_path, clock=SystemClock()) as database:
+        await accepted(database)
+        await database.engine.exclusive(down)
+    async with open_database(database_url, data_dir=tmp_path, clock=SystemClock()) as database:
+        settings = await database.people.settings(UserId(7))
+        assert (settings.model, settings.size, settings.forms, settings.is_quiet) == ("sdxl", "512x768", {}, False)
+        assert len(await database.jobs.jobs()) == 1
+        upload = await database.blobs.put(a_picture(1))
+        await database.blobs.keep_reference(UserId(7), upload)
+        assert (await database.check()).is_current
 
 
 async def test_the_file_is_its_owners_only_and_durable(tmp_path: Path) -> None:
