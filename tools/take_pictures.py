@@ -200,6 +200,7 @@ class Session:
         await self._four_pictures()
         await self._form()
         await self._line()
+        await self._closed_doors()
         await self._troubles()
         await self._own_things()
 
@@ -218,6 +219,7 @@ class Session:
         await self._window.take_modal("form-edit", result, _id_of(result, "edit"))
         await self._window.take_modal("form-remix", result, _id_of(result, "remix"))
         await self._take_answer("recipe", await self._me.press(result, _id_of(result, "recipe")))
+        self._first = result
         phone = await self._open(self._me, size=PHONE)
         await phone.go(self._room)
         await phone.take_page("phone-result")
@@ -229,6 +231,12 @@ class Session:
         await self._window.take_message("card-loading", loading)
         four = await self._result(self._me, pictures=4)
         await self._window.take_message("result-four", four)
+        kept = (await self._me.context_menu("Use as reference", self._first)).message
+        assert kept is not None
+        await self._window.take_message("reference", kept)
+        await self._window.take_modal("form-reference", kept, "f1:ref_edit")
+        await self._me.press(kept, "f1:ref_drop")
+        await self._me.delete(kept)
 
     async def _line(self) -> None:
         """One is being drawn and held there; others wait behind it."""
@@ -308,6 +316,25 @@ class Session:
         await self._window.take_message("card-away", away)
         await self._me.press(away, _id_of(away, "cancel"))
 
+    async def _closed_doors(self) -> None:
+        """Neither the session nor direct messages can be written to while a picture is finished: the history keeps it."""
+        faults = self._house.discord.context.faults
+        self._gpu.fail("slow", factor=3)
+        await self._imagine(self._me, self._cast.village, seed="51")
+        await self._card(self._me, self._texts("card.seed", seed="51"))
+        faults.add(
+            {"route": r"^POST /channels/\d+/messages$", "status": 403, "times": 99, "body": {"code": 50013, "message": "No"}}
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            while "delivery_impossible" not in self._house.program.said():  # noqa: ASYNC110 (a log rings no bell)
+                await asyncio.sleep(0.2)
+        faults.clear()
+        self._gpu.faults.clear()
+        old = self._room  # it could not be written to, so a new one was made beside it
+        await self._elena.delete_channel(old)
+        self._room = next(c.id for c in await self._me.channels() if c.name.startswith("session-") and c.id != old)
+        await self._window.go(self._room)
+
     async def _own_things(self) -> None:
         await self._take_answer("history", await self._me.slash("history", channel=self._room))
         changed = await self._me.slash("settings", channel=self._room, size="768x768", quiet=True)
@@ -322,6 +349,7 @@ class Session:
         await self._window.take_open_modal("form-words")
         await self._me.submit(words.modal, prompt=self._cast.lighthouse, negative_prompt="", steps="25", cfg="7", seed="")
         await self._window.take_message("form-gen", opened.message)
+        await self._me.press(opened.message, "f1:gen_default")
         await self._me.delete(opened.message)
 
     # --- parts ------------------------------------------------------------------------------------------------------------
