@@ -83,6 +83,7 @@ class ComfyServer:
         self._runs: dict[AttemptId, Run] = {}
         self._facts: ServerFacts | None = None
         self._can = _Abilities()
+        self._connections_read = 0  #: how often the socket had connected when everything was last read
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -137,7 +138,20 @@ class ComfyServer:
         )
         self._socket.nudge()
         await self._socket.wait_live(self._patience.socket_s)
+        self._connections_read = self._socket.connections
         return self._facts
+
+    @property
+    def is_changed(self) -> bool:
+        """A restart breaks the socket; so does a tunnel, and then everything is read once too often."""
+        return self._socket.connections != self._connections_read
+
+    async def check(self) -> None:
+        """Its statistics, or all of it."""
+        if self.is_changed:
+            await self.refresh()
+        else:
+            await self._client.system_stats()
 
     # --- posting --------------------------------------------------------------------------------------------------------
 

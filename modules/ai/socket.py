@@ -46,6 +46,7 @@ class EventSocket:
         self._nudge = asyncio.Event()
         self._live = asyncio.Event()
         self._running: str | None = None
+        self.connections = 0  #: how many came about so far
 
     @property
     def client_id(self) -> str:
@@ -99,6 +100,7 @@ class EventSocket:
             async with self._client.events(self._client_id) as socket:
                 await socket.send_str(FEATURE_FLAGS)
                 self._socket = socket
+                self.connections += 1
                 self._live.set()
                 async for message in socket:
                     self._read(message)

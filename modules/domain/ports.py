@@ -221,6 +221,15 @@ class ImageServer(Protocol):
         """Read what it has: node classes, files, node pack, version. Also the probe of the breaker."""
         ...
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it was reconnected to since it was last read: it may be another version by now, with other files."""
+        ...
+
+    async def check(self) -> None:
+        """A sign of life, cheap enough to ask of an idle server; reads everything anew where `is_changed`."""
+        ...
+
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         """Build the workflow, upload its input pictures, submit it under the attempt's id; returns after HTTP 200.
 

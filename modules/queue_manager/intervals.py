@@ -22,6 +22,9 @@ class Intervals:
     stopping_s: float = 30.0
     stopping_poll_s: float = 0.5
 
+    #: An idle server is asked this often whether it is still there, so that its loss is known before somebody needs it.
+    heartbeat_s: float = 15.0
+
     #: A dead process's server is free for others after this long; the lease is renewed three times in between.
     lease_life_s: float = 15.0
     lease_renewal_s: float = 5.0

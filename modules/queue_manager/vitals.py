@@ -30,6 +30,7 @@ class Vitals:
         self.state = "starting"
         self.since: datetime = crew.clock.now()
         self.last_error: str | None = None
+        self._heard_at = crew.clock.monotonic()
         #: Prompts that did not stop: the server is of no use until they have left it.
         self._stuck: set[AttemptId] = set()
         #: Attempts that were never begun when their server went away: their jobs had no part in it.
@@ -63,8 +64,22 @@ class Vitals:
         else:
             self._find_well(facts.version)
 
+    def is_check_due(self, *, is_idle: bool) -> bool:
+        """Whether a server that was well should be asked again: it may have been restarted, or it said nothing for long."""
+        silent_s = self._crew.clock.monotonic() - self._heard_at
+        return self._server.is_changed or (is_idle and silent_s >= self._crew.intervals.heartbeat_s)
+
+    async def check(self) -> None:
+        """Ask it. Notes the answer; never raises for a server that is gone."""
+        try:
+            await self._server.check()
+        except FulletError as error:
+            self._lose(error.code)
+        self._heard_at = self._crew.clock.monotonic()
+
     def note(self, run: AttemptRun, outcome: RunOutcome) -> None:
         """What the end of a run says about the server."""
+        self._heard_at = self._crew.clock.monotonic()
         match outcome:
             case RunOutcome.CLEAN:
                 self._breaker.succeeded()
@@ -93,6 +108,7 @@ class Vitals:
         self._crew.events.publish(QueueChanged())
 
     def _find_well(self, version: str) -> None:
+        self._heard_at = self._crew.clock.monotonic()
         self._breaker.probed()
         was_away = self.state == "away"
         if self.state == "healthy":

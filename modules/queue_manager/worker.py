@@ -197,6 +197,9 @@ class Worker:
             while self._vitals.is_usable and not self._is_stopping:
                 await self._crew.switches.refresh()
                 await self._drop_cancelled()
+                if self._vitals.is_check_due(is_idle=not self._runs):
+                    await self._vitals.check()
+                    continue
                 attempt_taken = await self._claim() if self._may_take() else None
                 self._note_database_back()
                 if attempt_taken is not None:

@@ -118,6 +118,17 @@ async def test_a_server_that_crashes_mid_run_is_waited_for_and_its_jobs_keep_the
         assert [type(event) for event in lost[-2:]] == [ServerLost, ServerBack]
 
 
+async def test_what_a_server_offers_after_a_restart_is_known_without_anybody_asking(tmp_path: Path) -> None:
+    async with a_gpu() as gpu, house_side(tmp_path, [gpu]) as house:
+        await house.until((await house.ask(1)).job.id)
+        assert "new.safetensors" not in house.catalogue.choices().checkpoints
+        gpu.configure(gpu.settings.changed({"models": {"checkpoints": ["new.safetensors"]}}))
+        await gpu.crash()
+        async with asyncio.timeout(20):
+            while "new.safetensors" not in house.catalogue.choices().checkpoints:
+                await asyncio.sleep(0.02)
+
+
 async def test_a_paused_queue_takes_jobs_and_starts_none(tmp_path: Path) -> None:
     async with a_gpu() as gpu, house_side(tmp_path, [gpu]) as house:
         await house.operations.pause(ADMIN)

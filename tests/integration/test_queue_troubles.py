@@ -97,6 +97,32 @@ async def test_a_server_that_is_away_is_probed_ever_more_rarely_however_busy_the
     assert news_of_server(world.life) == [ServerLost, ServerBack]
 
 
+@played()
+async def test_an_idle_server_that_goes_away_is_missed_before_anybody_needs_it(world: World) -> None:
+    await world.until_over(await world.ask(1))
+    await asyncio.sleep(60)
+    assert news_of_server(world.life) == []
+    went_at = world.clock.monotonic()
+    world.comfy.go_away(300)
+    await world.until(lambda: news_of_server(world.life) == [ServerLost], "the loss")
+    assert world.clock.monotonic() - went_at < 40
+    await world.until(lambda: news_of_server(world.life) == [ServerLost, ServerBack], "the return")
+    job = await world.ask(1)
+    await world.until_over(job)
+    assert delivered(world, job)
+
+
+@played()
+async def test_a_server_restarted_under_our_eyes_is_read_anew_before_it_gets_more_work(world: World) -> None:
+    await world.until_over(await world.ask(1))
+    seen = len(world.acts.names)
+    world.comfy.restart()
+    await world.until_over(await world.ask(1))
+    since = world.acts.names[seen:]
+    assert since.count("comfy refresh") == 1
+    assert since.index("comfy refresh") < since.index("comfy post")
+
+
 # --- hung, dead, stuck ----------------------------------------------------------------------------------------------------
 
 

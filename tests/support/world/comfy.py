@@ -85,6 +85,7 @@ class FakeComfy:
         self.is_deaf = False  #: a cancelled prompt does not stop
         self.is_hanging = False  #: nothing moves; a cancel ends it
         self.freed = 0
+        self.lives = 0  #: restarts so far
         self._clock = clock
         self._away_until = 0.0
         self._loaded: str | None = None
@@ -98,6 +99,7 @@ class FakeComfy:
             prompt.is_cancelled = True
         self.prompts.clear()
         self._loaded = None
+        self.lives += 1
         self.is_dead_worker = self.is_deaf = self.is_hanging = False
         self.touch()
 
@@ -220,6 +222,7 @@ class ComfyPort:
         self._acts = acts
         self._process = process
         self._facts: ServerFacts | None = None
+        self._life_read = 0
         self._gone: set[AttemptId] = set()  #: removed by us while they waited, which leaves no trace on the server
 
     @property
@@ -238,8 +241,19 @@ class ComfyPort:
 
     async def refresh(self) -> ServerFacts:
         await self._call("refresh", lambda: None)
+        self._life_read = self._comfy.lives
         self._facts = ServerFacts(name=self.name, version="0", device="none", vram_bytes=1 << 34, capability=MergeCapability.FULL)
         return self._facts
+
+    @property
+    def is_changed(self) -> bool:
+        return not self._comfy.is_away and self._comfy.lives != self._life_read
+
+    async def check(self) -> None:
+        if self.is_changed:
+            await self.refresh()
+        else:
+            await self._call("check", lambda: None)
 
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         def queue() -> None:
