@@ -38,6 +38,7 @@ from modules.discord.exports import Exports
 from modules.discord.house import DiscordOptions, House
 from modules.domain.errors import FulletError
 from modules.domain.people import GuildId
+from modules.queue_manager.crew import SWITCH_PREFIXES
 from modules.queue_manager.operations import REFRESH_KEY
 from modules.utils.database import Topic
 from modules.utils.intake import UploadIntake
@@ -210,7 +211,9 @@ async def _relay_wakeups(middle: Middle) -> None:
                 await middle.relay.heard(wakeup.payload)
             elif wakeup.topic == Topic.CONTROL and wakeup.payload == REFRESH_KEY:
                 await middle.operations.refresh_own()
-            elif wakeup.topic == Topic.QUEUE or wakeup.payload.startswith(("queue.", "server.drained.")):
+            elif wakeup.topic == Topic.CONTROL and wakeup.payload.startswith(SWITCH_PREFIXES):
+                middle.engine.switched()
+            elif wakeup.topic == Topic.QUEUE:
                 middle.engine.changed()
 
 

@@ -73,6 +73,10 @@ class JobStore(Protocol):
         """An attempt with its jobs as they now stand, in batch order."""
         ...
 
+    async def owed_counts(self, attempt_ids: Collection[AttemptId]) -> Mapping[AttemptId, int]:
+        """How many jobs still wait for each of these attempts: not cancelled, not settled, not gone to another."""
+        ...
+
     async def mark_submitted(self, attempt_id: AttemptId) -> None:
         """SUBMITTING -> SUBMITTED for its jobs that are still in it."""
         ...

@@ -310,7 +310,8 @@ class AttemptRun:
         """What does not come now is judged when the attempt ends."""
         self._tools.events.publish(JobFinishing(job_id=job_id))
         try:
-            left = await self._collect([job for job in await self._in_flight() if job.id == job_id])
+            job = await self._tools.jobs.job(job_id)
+            left = await self._collect([job] if job is not None and job.state in IN_FLIGHT_STATES else [])
         except FulletError as error:
             if error.code is ErrorCode.DATABASE_UNAVAILABLE:
                 raise

@@ -19,6 +19,7 @@ from modules.queue_manager.settlement import Settlement
 #: Keys of the switches in the ControlStore; every process of the house reads them.
 PAUSED_KEY = "queue.paused"
 DRAINED_PREFIX = "server.drained."
+SWITCH_PREFIXES = (PAUSED_KEY, DRAINED_PREFIX)
 #: Kinds of work remembered when nothing of them waits; sizes and steps make new ones all the time.
 MAX_CLASSES = 500
 
@@ -51,8 +52,11 @@ class Colleague(Protocol):
 class Switches:
     """Paused queue and drained servers, cached between two looks into the store."""
 
-    def __init__(self, control: ControlStore) -> None:
+    def __init__(self, control: ControlStore, clock: Clock, *, max_age_s: float) -> None:
         self._control = control
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._read_at = float("-inf")
         self.is_paused = False
         self._drained: frozenset[str] = frozenset()
 
@@ -60,11 +64,22 @@ class Switches:
         """Whether an admin took it out of service."""
         return server in self._drained
 
+    def expire(self) -> None:
+        """Another process changed one."""
+        self._read_at = float("-inf")
+
+    async def keep_fresh(self) -> None:
+        """Read them again unless that was done just now: whoever asks at every turn of the queue asks often."""
+        if self._clock.monotonic() - self._read_at >= self._max_age_s:
+            await self.refresh()
+
     async def refresh(self) -> None:
         """Read them again."""
+        asked_at = self._clock.monotonic()
         self.is_paused = await self._control.get(PAUSED_KEY) is not None
         drained = await self._control.with_prefix(DRAINED_PREFIX)
         self._drained = frozenset(key.removeprefix(DRAINED_PREFIX) for key in drained)
+        self._read_at = asked_at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +109,7 @@ class Crew:
     settlement: Settlement = field(init=False)
 
     def __post_init__(self) -> None:
-        self.switches = Switches(self.control)
+        self.switches = Switches(self.control, self.clock, max_age_s=self.intervals.poll_s)
         self.rates = LearnedRates(can_run=self._can_run, cap=self._cap)
         self.retries = RetryBudget(self.clock.monotonic())
         self.settlement = Settlement(self.jobs, self.events, self.retries)

@@ -112,10 +112,15 @@ class Engine:
     # --- its life ---------------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """The queue or a switch changed: let everyone look again."""
+        """The queue changed: let everyone look again."""
         self._places.expire()
         self._crew.events.publish(QueueChanged())
         self._crew.wake_workers()
+
+    def switched(self) -> None:
+        """Another process paused the queue or took a server out of service (or the reverse)."""
+        self._crew.switches.expire()
+        self.changed()
 
     async def run(self) -> None:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""

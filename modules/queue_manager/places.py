@@ -58,7 +58,7 @@ class Places:
         self._is_expired = False
         snapshot = await self._crew.jobs.snapshot()
         await self._crew.waiting_classes()
-        await self._crew.switches.refresh()
+        await self._crew.switches.keep_fresh()
         if not self._crew.is_alone:
             await self._neighbours.learn()
         views = [one.view() for one in self._crew.colleagues.values() if one.is_up]

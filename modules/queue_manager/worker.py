@@ -195,7 +195,7 @@ class Worker:
             for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
                 self._begin(attempt, tasks, is_found=True)
             while self._vitals.is_usable and not self._is_stopping:
-                await self._crew.switches.refresh()
+                await self._crew.switches.keep_fresh()
                 await self._drop_cancelled()
                 if self._vitals.is_check_due(is_idle=not self._runs):
                     await self._vitals.check()
@@ -335,11 +335,13 @@ class Worker:
 
     async def _drop_cancelled(self) -> None:
         """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""
-        for run in tuple(self._occupying()):
-            left = await run.owed()
+        whole = [run for run in self._occupying() if not run.has_results]
+        owed = await self._crew.jobs.owed_counts([run.attempt.id for run in whole])
+        for run in whole:
+            left = owed[run.attempt.id]
             if not left and not run.has_results:
                 await self._try_to(self.server.cancel(run.attempt.id))
-            elif len(left) < len(run.attempt.jobs) and not run.has_results:
+            elif left < len(run.attempt.jobs) and not run.has_results:
                 await self._take_back(run)
 
     async def _take_back(self, run: AttemptRun) -> None:

@@ -639,6 +639,25 @@ async def test_unfinished_attempts_are_found_by_server_and_by_earlier_starts(dat
     assert await database.jobs.attempt(AttemptId(uuid4())) is None
 
 
+async def test_what_an_attempt_still_owes_is_counted_without_the_cancelled_the_settled_and_those_that_left(
+    database: Database,
+) -> None:
+    jobs = await accepted(database, *(a_request() for _ in range(5)))
+    shared = await submitted(database, exactly(*(job.id for job in jobs[:4])))
+    alone = await claimed(database, exactly(jobs[4].id))
+    unknown = AttemptId(uuid4())
+    assert await database.jobs.owed_counts([shared.id, alone.id, unknown]) == {shared.id: 4, alone.id: 1, unknown: 0}
+
+    await database.jobs.cancel(jobs[0].id)
+    await database.jobs.settle_generated(shared.id, jobs[1].id, [a_picture()], a_report())
+    await database.jobs.requeue(shared.id, [jobs[2].id], ErrorCode.INTERRUPTED)
+    assert await database.jobs.owed_counts([shared.id, alone.id]) == {shared.id: 1, alone.id: 1}
+
+    again = await claimed(database, exactly(jobs[2].id))
+    assert await database.jobs.owed_counts([shared.id, again.id]) == {shared.id: 1, again.id: 1}
+    assert await database.jobs.owed_counts([]) == {}
+
+
 async def test_attempts_of_servers_nobody_drives_any_more_are_found(database: Database, clock: SteeredClock) -> None:
     life, driven, left = timedelta(seconds=30), ServerName("driven"), ServerName("left")
     await accepted(database, *(a_request() for _ in range(3)))

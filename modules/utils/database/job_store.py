@@ -80,6 +80,10 @@ class SqlJobStore:
         """An attempt with its jobs as they now stand."""
         return await self._engine.read(lookups.read_attempt, attempt_id)
 
+    async def owed_counts(self, attempt_ids: Collection[AttemptId]) -> Mapping[AttemptId, int]:
+        """How many jobs still wait for each of these attempts."""
+        return await self._engine.read(lookups.count_owed, attempt_ids) if attempt_ids else {}
+
     async def mark_submitted(self, attempt_id: AttemptId) -> None:
         """SUBMITTING -> SUBMITTED for its jobs that are still in it."""
         await self._engine.exclusive(settling.mark_submitted, attempt_id, self._clock.now())

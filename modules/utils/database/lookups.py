@@ -60,6 +60,14 @@ def read_attempt(connection: Connection, attempt_id: AttemptId) -> Attempt | Non
     return None if row is None else _with_jobs(connection, row)
 
 
+def count_owed(connection: Connection, attempt_ids: Collection[AttemptId]) -> Mapping[AttemptId, int]:
+    """See `JobStore.owed_counts`."""
+    is_owed = job.c.state.in_(sorted(IN_FLIGHT_STATES))
+    query = select(job.c.attempt_id, func.count()).where(job.c.attempt_id.in_(attempt_ids), is_owed).group_by(job.c.attempt_id)
+    found = {AttemptId(attempt_id): count for attempt_id, count in connection.execute(query)}
+    return {attempt_id: found.get(attempt_id, 0) for attempt_id in attempt_ids}
+
+
 def read_unfinished_attempts(connection: Connection, server: ServerName, except_boot: BootId | None) -> Sequence[Attempt]:
     """See `JobStore.unfinished_attempts`; oldest first."""
     query = select(attempt).where(attempt.c.server == server, attempt.c.ended_at.is_(None)).order_by(attempt.c.claimed_at)
