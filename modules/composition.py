@@ -164,7 +164,7 @@ def _people_side(settings: Settings, middle: Middle, role: Role) -> PeopleSide:
     if role == "gateway":
         return PeopleSide(services=services)
     delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, exports)
-    courier = Courier(house, delivery, bot.when_ready)
+    courier = Courier(house, delivery, bot.when_ready, is_alone=middle.relay is None)
     return PeopleSide(services={**services, "courier": courier.run()}, courier=courier)
 
 

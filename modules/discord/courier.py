@@ -23,8 +23,9 @@ log = structlog.get_logger(__name__)
 DELIVERIES_AT_ONCE = 8
 #: One delivery, its search, upload and discord.py's own retries included; longer than that counts as "later".
 DELIVERY_TIMEOUT_S = 50.0
-#: Other couriers keep off an item for so long; after a crash it waits no longer than this.
-HOLD = timedelta(seconds=60)
+#: Other couriers keep off an item for so long; after a crash it waits no longer than this. A delivery that takes longer
+#: says so three times in between.
+HOLD = timedelta(seconds=15)
 #: Retries: 1 s, doubling to 5 min, for 24 h (durability.md, Faults).
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
@@ -36,8 +37,12 @@ LOOK_EVERY_S = 5.0
 class Courier:
     """Takes due items from the outbox and has them delivered, several at once."""
 
-    def __init__(self, house: House, delivery: Delivery, when_ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, house: House, delivery: Delivery, when_ready: Callable[[], Awaitable[None]], *, is_alone: bool = False
+    ) -> None:
+        """`is_alone`: no other courier can be alive on this database, so what an earlier start held is free."""
         self._house = house
+        self._is_alone = is_alone
         self._delivery = delivery
         self._when_ready = when_ready
         self._in_hand: set[tuple[object, MessageKind]] = set()
@@ -48,6 +53,8 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled. What was under way then is found again by its intent."""
         await self._when_ready()
+        if self._is_alone:
+            await self._take_over()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="courier-listen")
             while True:
@@ -70,6 +77,12 @@ class Courier:
         except (TimeoutError, FulletError):
             log.warning("outbox_not_emptied")
 
+    async def _take_over(self) -> None:
+        try:
+            await self._house.outbox.release(self._house.clock.now())
+        except FulletError as error:
+            log.info("holds_not_released", code=error.code.value)  # they run out by themselves
+
     async def _listen(self) -> None:
         async with self._house.studio.events() as events:
             async for event in events:
@@ -89,7 +102,7 @@ class Courier:
                 if claimed is not None:
                     self._in_hand.add((claimed.job_id, claimed.kind))
                     self._idle.clear()
-                    tasks.create_task(self._deliver(claimed), name=f"courier-{claimed.job_id}")
+                    tasks.create_task(self._deliver(claimed, tasks), name=f"courier-{claimed.job_id}")
             next_due = await self._house.outbox.next_due()
         except FulletError as error:
             log.warning("outbox_not_read", code=error.code.value)
@@ -98,18 +111,29 @@ class Courier:
             return LOOK_EVERY_S
         return min(LOOK_EVERY_S, max(0.05, (next_due - self._house.clock.now()).total_seconds()))
 
-    async def _deliver(self, item: OutboxItem) -> None:
+    async def _deliver(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> None:
         with structlog.contextvars.bound_contextvars(job_id=str(item.job_id)):
+            keeping = tasks.create_task(self._keep_hold(item), name=f"courier-hold-{item.job_id}")
             try:
                 await self._try_once(item)
             except FulletError as error:
                 # The database is away: the intent stands, the hold runs out, and the item comes back by itself.
                 log.warning("delivery_not_noted", code=error.code.value)
             finally:
+                keeping.cancel()
                 self._in_hand.discard((item.job_id, item.kind))
                 if not self._in_hand:
                     self._idle.set()
                 self._look.set()
+
+    async def _keep_hold(self, item: OutboxItem) -> None:
+        """Ours until cancelled; what is delivered meanwhile is owed no more, and then this changes nothing."""
+        while True:
+            await asyncio.sleep(HOLD.total_seconds() / 3)
+            try:
+                await self._house.outbox.postpone(item.job_id, item.kind, self._house.clock.now() + HOLD)
+            except FulletError as error:
+                log.info("hold_not_kept", code=error.code.value)  # whoever takes it looks before sending
 
     async def _try_once(self, item: OutboxItem) -> None:
         try:

@@ -165,6 +165,10 @@ class Outbox(Protocol):
         """Try again then; nothing changes for what is not owed."""
         ...
 
+    async def release(self, now: datetime) -> None:
+        """Everything owed is due now, whoever held it or waited: for a caller who knows that no other courier lives."""
+        ...
+
     async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
         """Give up; a RESULT makes the job UNDELIVERABLE. The pictures are kept."""
         ...

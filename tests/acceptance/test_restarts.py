@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,7 +112,6 @@ async def test_killed_around_the_sending_of_a_picture_it_arrives_exactly_once(tm
             await result(guest, "sent at the worst moment")
         await house.program.kill()
         house.discord.context.faults.clear()
-        _let_the_hold_run_out(house)
         await house.start()
         await result(guest, "sent at the worst moment")
         await settled(house, guest)
@@ -125,13 +122,6 @@ async def test_killed_around_the_sending_of_a_picture_it_arrives_exactly_once(tm
 def _pictures_sent(house: WholeHouse) -> int:
     """Requests with files that the bot has made."""
     return sum(bool(entry.files) and entry.method == "POST" for entry in house.discord.context.journal.entries)
-
-
-def _let_the_hold_run_out(house: WholeHouse) -> None:
-    """As if a minute had passed: until then a delivery belongs to the courier that began it, dead or not."""
-    with closing(sqlite3.connect(house.folder / "bot_data.db")) as database:
-        database.execute("UPDATE outbox SET due_at = created_at WHERE is_owed")
-        database.commit()
 
 
 async def test_killed_during_its_start_it_starts_again_as_if_nothing_was(tmp_path: Path) -> None:

@@ -124,6 +124,21 @@ async def test_sent_again_it_has_all_its_time_and_what_may_have_arrived_is_still
     assert (item.tries, item.created_at, item.first_try_at) == (0, clock.now(), FIRST_MOMENT)
 
 
+async def test_released_everything_owed_is_due_whether_it_was_held_or_waited(database: Database, clock: SteeredClock) -> None:
+    [held], [waiting], [sent] = await generated(database), await generated(database), await generated(database)
+    await database.outbox.claim_send(held.id, RESULT, clock.now(), HOLD)
+    await database.outbox.postpone(waiting.id, RESULT, clock.now() + timedelta(hours=1))
+    await database.outbox.claim_send(sent.id, RESULT, clock.now(), HOLD)
+    await database.outbox.delivered(sent.id, RESULT, MessageId(5))
+
+    await database.outbox.release(clock.now())
+
+    assert {item.job_id for item in await database.outbox.due(clock.now())} == {held.id, waiting.id}
+    again = await database.outbox.claim_send(held.id, RESULT, clock.now(), HOLD)
+    assert again is not None
+    assert again.tries == 2
+
+
 async def test_of_many_presses_one_sends_again_and_none_while_it_is_owed_or_sent(database: Database) -> None:
     [job] = await generated(database)
     assert not await database.outbox.send_again(job.id)

@@ -412,6 +412,39 @@ async def test_a_requeued_job_leaves_its_prompt_and_is_drawn_anew(world: World) 
     assert world.job(job).failed_attempts == 0
 
 
+# --- the courier ----------------------------------------------------------------------------------------------------------
+
+
+@played(is_alone=False)
+async def test_a_picture_that_is_long_on_its_way_is_not_sent_by_a_second_courier_too(world: World) -> None:
+    world.begin(servers=[])
+    world.discord.send_s = 45.0
+    job = await world.ask(1)
+    await world.until_over()
+    assert delivered(world, job)
+    await asyncio.sleep(120)
+    assert world.acts.names.count("discord send") == 1
+
+
+@pytest.mark.parametrize(("is_alone", "within_s"), [(True, 1.0), (False, 16.0)])
+def test_a_send_cut_by_a_kill_is_taken_up_again_soon(is_alone: bool, within_s: float) -> None:
+    @played(is_alone=is_alone)
+    async def scene(world: World) -> None:
+        world.discord.send_s = 5.0
+        job = await world.ask(1)
+        await world.until(lambda: world.job(job).state is JobState.GENERATED)
+        await asyncio.sleep(1)
+        world.kill()
+        world.discord.send_s = 0.0
+        world.begin()
+        died_at = world.clock.monotonic()
+        await world.until_over()
+        assert delivered(world, job)
+        assert world.clock.monotonic() - died_at <= within_s
+
+    scene()
+
+
 # --- the database, the clock, the lease -----------------------------------------------------------------------------------
 
 

@@ -41,6 +41,10 @@ class SqlOutbox:
         """Try again then; nothing changes for what is not owed."""
         await self._engine.write(_postpone, job_id, kind, until)
 
+    async def release(self, now: datetime) -> None:
+        """Everything owed is due now."""
+        await self._engine.write(_release, now)
+
     async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
         """Give up; the pictures are kept."""
         await self._engine.write(_undeliverable, job_id, kind)
@@ -85,6 +89,10 @@ def _delivered(connection: Connection, job_id: JobId, kind: MessageKind, message
 def _postpone(connection: Connection, job_id: JobId, kind: MessageKind, until: datetime) -> None:
     connection.execute(update(outbox).where(_this(job_id, kind), outbox.c.is_owed).values(due_at=until))
     tell(connection, Topic.OUTBOX)
+
+
+def _release(connection: Connection, now: datetime) -> None:
+    connection.execute(update(outbox).where(outbox.c.is_owed, outbox.c.due_at > now).values(due_at=now))
 
 
 def _undeliverable(connection: Connection, job_id: JobId, kind: MessageKind) -> None:

@@ -44,6 +44,7 @@ class FakeDiscord:
     def __init__(self, clock: Clock) -> None:
         self.channels: dict[ChannelId, list[Message]] = defaultdict(list)
         self.clock = clock
+        self.send_s = 0.0  #: how long a message is on its way
         self._away_until = 0.0
         self._next_id = 1
 
@@ -90,6 +91,7 @@ class PostPort:
         nonce: str,
         pings: UserId | None = None,
     ) -> MessageId:
+        await asyncio.sleep(self._discord.send_s)
         custom_ids = [item.custom_id for item in view.walk_children() if isinstance(item, ui.Button) and item.custom_id]
         return await self._call("send", lambda: self._discord.post(channel_id, nonce, files, custom_ids))
 

@@ -199,7 +199,7 @@ class World:
             Voices(the_phrases(), database.people),
             Exports(None),
         )
-        return Courier(house, delivery, at_once)
+        return Courier(house, delivery, at_once, is_alone=self._is_alone)
 
     def kill(self, life: Life | None = None) -> None:
         """kill -9, now."""
