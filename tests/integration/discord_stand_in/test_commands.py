@@ -1,9 +1,7 @@
 """The Discord stand-in, as a real discord.py bot and real people meet it: commands, components, modals."""
 
 import io
-from collections.abc import AsyncIterator
 
-import aiohttp
 import discord
 import pytest
 from discord import app_commands, ui
@@ -20,27 +18,6 @@ PNG = (
 )
 Interaction = discord.Interaction[RealBot]
 Label = ui.Label[ui.Modal]
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[DiscordSandbox]:
-    async with DiscordSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def people(sandbox: DiscordSandbox) -> AsyncIterator[People]:
-    async with People(sandbox.page_url) as people:
-        yield people
-
-
-@pytest.fixture
-async def face(sandbox: DiscordSandbox) -> AsyncIterator[HttpFace]:
-    """Every test ends with the official description satisfied: by the bot's requests and by the stand-in's replies."""
-    async with aiohttp.ClientSession() as session:
-        face = HttpFace(sandbox, session)
-        yield face
-        assert await face.wrong("request", "reply") == []
 
 
 async def test_a_slash_command_is_synced_offered_used_and_answered_privately(

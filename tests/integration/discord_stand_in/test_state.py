@@ -14,7 +14,7 @@ from modules.sandbox.discord_server import DiscordSandbox
 from tests.support.discord_side import RealBot, real_bot
 from tests.support.person import People
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 async def test_a_world_comes_back_with_its_channels_messages_files_and_commands(tmp_path: Path) -> None:

@@ -1,44 +1,15 @@
 """Messages and channels at the Discord stand-in: what is kept, who is told, what is refused."""
 
 import io
-from collections.abc import AsyncIterator
 
-import aiohttp
 import discord
 import pytest
 from discord import ui
 
-from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.files import picture_size
-from tests.support.discord_side import RealBot, real_bot
+from tests.support.discord_side import RealBot
 from tests.support.http_face import HttpFace
 from tests.support.person import People
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[DiscordSandbox]:
-    async with DiscordSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def people(sandbox: DiscordSandbox) -> AsyncIterator[People]:
-    async with People(sandbox.page_url) as people:
-        yield people
-
-
-@pytest.fixture
-async def face(sandbox: DiscordSandbox) -> AsyncIterator[HttpFace]:
-    async with aiohttp.ClientSession() as session:
-        face = HttpFace(sandbox, session)
-        yield face
-        assert await face.wrong("request", "reply") == []
-
-
-@pytest.fixture
-async def bot(sandbox: DiscordSandbox, face: HttpFace) -> AsyncIterator[RealBot]:
-    async with real_bot(sandbox) as bot:
-        yield bot
 
 
 def _text(words: str) -> ui.LayoutView:

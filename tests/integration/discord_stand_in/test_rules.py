@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 
 import aiohttp
 import discord
@@ -13,33 +13,6 @@ from modules.sandbox.discord_server.permissions import Permission
 from tests.support.discord_side import RealBot, real_bot
 from tests.support.http_face import HttpFace
 from tests.support.person import People, Refused
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[DiscordSandbox]:
-    async with DiscordSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def people(sandbox: DiscordSandbox) -> AsyncIterator[People]:
-    async with People(sandbox.page_url) as people:
-        yield people
-
-
-@pytest.fixture
-async def face(sandbox: DiscordSandbox) -> AsyncIterator[HttpFace]:
-    async with aiohttp.ClientSession() as session:
-        face = HttpFace(sandbox, session)
-        yield face
-        assert await face.wrong("request", "reply") == []
-
-
-@pytest.fixture
-async def bot(sandbox: DiscordSandbox, face: HttpFace) -> AsyncIterator[RealBot]:
-    async with real_bot(sandbox) as bot:
-        yield bot
-
 
 Act = Callable[[RealBot], Coroutine[object, object, object]]
 

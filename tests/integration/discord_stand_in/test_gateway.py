@@ -19,18 +19,6 @@ from tests.support.person import People
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[DiscordSandbox]:
-    async with DiscordSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def people(sandbox: DiscordSandbox) -> AsyncIterator[People]:
-    async with People(sandbox.page_url) as people:
-        yield people
-
-
-@pytest.fixture
 async def face(sandbox: DiscordSandbox) -> AsyncIterator[HttpFace]:
     async with aiohttp.ClientSession() as session:
         yield HttpFace(sandbox, session)
