@@ -15,6 +15,7 @@ from modules.discord.views.recipe_card import recipe_card, recipe_file
 from modules.discord.voices import Voices
 from modules.discord.wording import channel_link, spec_of
 from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.events import JobSettled
 from modules.domain.jobs import ACTIVE_STATES, Job, JobState, short_id
 from modules.domain.people import ChannelId, MessageId, UserId
 
@@ -80,6 +81,10 @@ class OwnPictures:
             raise FulletError(ErrorCode.NOT_IN_A_GUILD)
         await self._house.jobs.move_channel(job.user_id, session.channel_id)
         is_owed_again = await self._house.outbox.send_again(job.id)
+        if is_owed_again:
+            self._house.events.publish(
+                JobSettled(job_id=job.id, state=JobState.GENERATED)
+            )  # the courier need not wait for its next look
         texts = await self._voices.for_person(interaction)
         key = "history.sending" if is_owed_again else "history.sent_already"
         await show_privately(interaction, notice(texts(key, channel=channel_link(session.channel_id))))
