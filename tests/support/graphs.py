@@ -101,8 +101,9 @@ def a_planner(
     return Planner(library=library or the_library(), listings=listings, mode=mode)
 
 
-def facts(capability: MergeCapability = MergeCapability.FULL) -> ServerFacts:
-    return ServerFacts(name=SERVER, version="0.33.0", device="cpu", vram_bytes=0, capability=capability)
+def facts(capability: MergeCapability = MergeCapability.FULL, *, vram_gb: float = 0) -> ServerFacts:
+    """Of the only server; its memory is unknown unless it is said."""
+    return ServerFacts(name=SERVER, version="0.33.0", device="cpu", vram_bytes=int(vram_gb * 2**30), capability=capability)
 
 
 _seq = itertools.count(1)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from modules.ai.wishes import clean_text
 from modules.ai.workflows.gain import MergeMode
+from modules.ai.workflows.manifest import Family
+from modules.ai.workflows.memory import rows_that_fit
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
 from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.images import BlobId, Dimensions
@@ -363,3 +365,43 @@ def test_the_planner_learns_which_form_is_faster_and_follows_it() -> None:
     planner.note_run(attempt, MergeForm.BATCHED, 6.0)
     assert planner.choose_form(attempt, facts()) is MergeForm.BATCHED
     assert attempt.server == SERVER
+
+
+@pytest.mark.parametrize(
+    ("vram_gb", "model", "size", "jobs", "form"),
+    [
+        (8, "sdxl", "1024x1024", 4, MergeForm.BATCHED),
+        (4, "sdxl", "1024x1024", 4, MergeForm.STACKED),
+        (4, "sdxl", "1024x1024", 3, MergeForm.BATCHED),
+        (8, "flux", "512x512", 4, MergeForm.BATCHED),
+        (3.5, "flux", "512x512", 4, MergeForm.BATCHED),  # a "4 GB" card says less
+        (2, "flux", "512x512", 4, MergeForm.STACKED),
+        (0, "flux", "512x512", 4, MergeForm.BATCHED),  # unknown
+    ],
+)
+def test_a_batch_that_the_memory_has_no_room_for_becomes_chains(
+    vram_gb: float, model: str, size: str, jobs: int, form: MergeForm
+) -> None:
+    attempt = attempt_of(CATALOGUE, *wishes_of(jobs, model, size=size))
+    assert a_planner(LISTING).build(attempt, facts(vram_gb=vram_gb), uploads={}).form is form
+
+
+@pytest.mark.parametrize(("vram_gb", "rows"), [(0, 4), (4, 1), (8, 2), (24, 4)])
+def test_a_forced_batch_is_taken_in_parts_that_fit(vram_gb: float, rows: int) -> None:
+    attempt = attempt_of(CATALOGUE, *wishes_of(4, "flux", size="1024x1024"))
+    built = a_planner(LISTING, mode=MergeMode.BATCHED).build(attempt, facts(vram_gb=vram_gb), uploads={})
+    assert built.form is MergeForm.BATCHED
+    assert [node["inputs"]["max_rows"] for node in built.graph.values() if "max_rows" in node["inputs"]] == [rows]
+
+
+@given(vram_gb=st.floats(0.6, 200), family=st.sampled_from(Family), width=st.integers(64, 4096), height=st.integers(64, 4096))
+def test_more_memory_or_a_smaller_picture_never_holds_fewer(vram_gb: float, family: Family, width: int, height: int) -> None:
+    size = Dimensions(width, height)
+    rows = rows_that_fit(int(vram_gb * 2**30), family, size)
+    more = rows_that_fit(int(2 * vram_gb * 2**30), family, size)
+    smaller = rows_that_fit(int(vram_gb * 2**30), family, Dimensions(max(1, width // 2), height))
+    assert rows is not None
+    assert more is not None
+    assert smaller is not None
+    assert 1 <= rows <= min(more, smaller)
+    assert rows_that_fit(0, family, size) is None

@@ -12,7 +12,8 @@ from modules.ai.workflows.binding import bind, fit
 from modules.ai.workflows.gain import GAIN_FOR_ONE_JOB, GAIN_FOR_PEOPLE, GainBook, GainKey, MergeMode, bucket_of
 from modules.ai.workflows.graph import Node
 from modules.ai.workflows.keys import SAVE_CLASS
-from modules.ai.workflows.manifest import MergeLevel
+from modules.ai.workflows.manifest import Family, MergeLevel
+from modules.ai.workflows.memory import rows_that_fit
 from modules.ai.workflows.merging import MAX_SLOTS, UNBATCHABLE_SAMPLERS, CannotBatchError, Chain, batched, chained
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
 from modules.ai.workflows.template import RESERVED_ID, Library, Template
@@ -45,7 +46,7 @@ class Planner:
         chains = self._chains(attempt, facts, uploads)
         if form is MergeForm.BATCHED:
             try:
-                return batched(chains, max_rows=min(self.max_batch_size, MAX_SLOTS))
+                return batched(chains, max_rows=self._max_rows(attempt, facts))
             except CannotBatchError as error:
                 log.warning("batch_fell_back_to_chains", server=facts.name, reason=str(error))
                 form = _chained_form(attempt)
@@ -70,14 +71,24 @@ class Planner:
             case MergeMode.STACKED | MergeMode.NEVER:
                 return fallback
             case MergeMode.AUTO:
+                if slots > self._max_rows(attempt, facts):
+                    return fallback  # chains need the memory of one picture
                 threshold = GAIN_FOR_PEOPLE if len(attempt.jobs) > 1 else GAIN_FOR_ONE_JOB
-                family = self._template(attempt.jobs[0]).manifest.family
-                is_worth_it = self.gains.prefers_batch(_gain_key(attempt), family, threshold)
+                is_worth_it = self.gains.prefers_batch(_gain_key(attempt), self._family(attempt), threshold)
                 return MergeForm.BATCHED if is_worth_it else fallback
 
     def note_run(self, attempt: Attempt, form: MergeForm, worked_s: float) -> None:
         """Learn from a run that succeeded and found its model loaded; `worked_s` by the server's own clock."""
         self.gains.note(_gain_key(attempt), form, worked_s)
+
+    def _max_rows(self, attempt: Attempt, facts: ServerFacts) -> int:
+        """Pictures in one pass of the model: what the operator allows, and what the GPU's memory should hold."""
+        allowed = min(self.max_batch_size, MAX_SLOTS)
+        fitting = rows_that_fit(facts.vram_bytes, self._family(attempt), attempt.jobs[0].recipe.size)
+        return allowed if fitting is None else min(allowed, fitting)
+
+    def _family(self, attempt: Attempt) -> Family:
+        return self._template(attempt.jobs[0]).manifest.family
 
     def _may_batch(self, attempt: Attempt) -> bool:
         templates = [self._template(job) for job in attempt.jobs]
