@@ -143,6 +143,15 @@ def decibels(one: Image.Image, other: Image.Image) -> float:
     return math.inf if mean == 0 else 10 * math.log10(255**2 / mean)
 
 
+def skip_where_missing(server: RealServer, name: str) -> None:
+    """The recorded graph names a file that this server may not have; ComfyUI before 0.3.74 has no Z-Image."""
+    lacking = [
+        problem.name for problem in server.catalogue.problems() if problem.workflow == name and problem.what == "file_missing"
+    ]
+    if lacking:
+        pytest.skip(f"This ComfyUI has no {', '.join(lacking)}.")
+
+
 def wishes(name: str, *prompts: str, **rest: Any) -> list[Wish]:
     kind, cfg = EXPORTED[name]
     is_guided = cfg is not None and cfg > 1
@@ -194,6 +203,7 @@ FORMS = [
 async def test_every_slot_is_the_picture_it_would_have_been_alone(
     server: RealServer, name: str, form: MergeForm, capability: MergeCapability
 ) -> None:
+    skip_where_missing(server, name)
     prompts = ("a red fox in the snow", "the sea at night, " * 12, 'odd "quotes"\nand\\slashes 🦊')
     attempt = attempt_of(server.catalogue, *wishes(name, *prompts))
     found = await compared(server, attempt, form, capability)

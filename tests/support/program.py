@@ -46,6 +46,7 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     arguments: Sequence[str] = ()
+    app: Path = ROOT / "app.py"
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -55,7 +56,7 @@ class Program:
                 sys.executable,
                 "-W",
                 "default",
-                str(ROOT / "app.py"),
+                str(self.app),
                 *self.arguments,
                 env=dict(self.environment),
                 cwd=self.log.parent,
@@ -155,6 +156,7 @@ class HouseOptions(TypedDict, total=False):
     rate_limits: bool
     is_started: bool
     discord: DiscordSandbox
+    app: Path
 
 
 @asynccontextmanager
@@ -174,8 +176,12 @@ async def whole_house(
     rate_limits: bool = False,
     is_started: bool = True,
     discord: DiscordSandbox | None = None,
+    app: Path = ROOT / "app.py",
 ) -> AsyncIterator[WholeHouse]:
-    """Everything running; at the end the program is stopped the clean way, if it still lives."""
+    """Everything running; at the end the program is stopped the clean way, if it still lives.
+
+    `app` is for a program with templates of its own, `settings` may name other servers than `gpus`.
+    """
     async with AsyncExitStack() as stack:
         discord = await stack.enter_async_context(discord or DiscordSandbox(rate_limits=rate_limits))
         gpus = [ComfySandbox(name="gpu-1", time_scale=0.1)] if gpus is None else gpus
@@ -192,7 +198,7 @@ async def whole_house(
             "FULLET_DISCORD_GATEWAY": discord.gateway_url,
             **(settings or {}),
         }
-        program = Program(environment, folder / "bot.log")
+        program = Program(environment, folder / "bot.log", app=app)
         people = await stack.enter_async_context(People(discord.page_url))
         house = WholeHouse(discord=discord, gpus=gpus, program=program, people=people, folder=folder)
         try:

@@ -391,7 +391,8 @@ def test_a_forced_batch_is_taken_in_parts_that_fit(vram_gb: float, rows: int) ->
     attempt = attempt_of(CATALOGUE, *wishes_of(4, "flux", size="1024x1024"))
     built = a_planner(LISTING, mode=MergeMode.BATCHED).build(attempt, facts(vram_gb=vram_gb), uploads={})
     assert built.form is MergeForm.BATCHED
-    assert [node["inputs"]["max_rows"] for node in built.graph.values() if "max_rows" in node["inputs"]] == [rows]
+    graph: Any = built.graph
+    assert [node["inputs"]["max_rows"] for node in graph.values() if "max_rows" in node["inputs"]] == [rows]
 
 
 @given(vram_gb=st.floats(0.6, 200), family=st.sampled_from(Family), width=st.integers(64, 4096), height=st.integers(64, 4096))
