@@ -79,7 +79,7 @@ def record(name: str, reply: Any) -> None:
 
 
 async def suited(comfy: RealComfyUI, family: Family) -> Family:
-    """The family as this server can load it: Flux with the small T5 where there is a loader, as older ones take one width only."""
+    """The family as this server can load it: Flux with the small T5 where there is a loader, as older servers take one width."""
     wanted = [about["inputs"]["unet_name"] for about in family.loaders.values() if "unet_name" in about["inputs"]]
     listed = (await comfy.object_info("UNETLoader"))["input"]["required"]["unet_name"][0]
     if missing := set(wanted) - set(listed):

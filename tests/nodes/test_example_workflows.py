@@ -1,6 +1,7 @@
 """The examples open: both formats say the same, and use the nodes as they are."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from comfy_custom_nodes import nodes
 from comfy_custom_nodes.slots import parse_prompts, parse_save_slots, parse_seeds
 
+#: Of a node in ComfyUI's editor, above its position, in the units of a workflow.
+TITLE_HEIGHT = 30
 EXAMPLES = Path(nodes.__file__).parent / "example_workflows"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.json"))
 pytestmark = [pytest.mark.torch, pytest.mark.parametrize("name", NAMES)]
@@ -55,3 +58,10 @@ def test_everybody_is_in_every_list(name: str) -> None:
         if input_name in parsers
     ]
     assert set(counts) == {2}
+
+
+def test_no_node_lies_on_another(name: str) -> None:
+    boxes = [(*node["pos"], *node["size"], node["type"]) for node in read(EXAMPLES / name)["nodes"]]
+    for (left, top, width, height, one), (x, y, w, h, other) in combinations(boxes, 2):
+        is_apart = left + width <= x or x + w <= left or top + height <= y - TITLE_HEIGHT or y + h <= top - TITLE_HEIGHT
+        assert is_apart, f"{one} and {other}"
