@@ -184,7 +184,7 @@ async def test_edits_of_several_people_share_a_workflow_and_keep_their_pictures(
             elena, people = await house.people.be("elena"), [await house.newcomer() for _ in range(3)]
             await elena.slash("admin pause")
             for number, (person, color) in enumerate(zip(people, ("red", "navy", "olive"), strict=True)):
-                size = (96, 96) if number else (160, 64)
+                size = (160, 64) if number < 2 else (96, 96)
                 image = await person.upload("mine.png", a_picture(color, size))
                 await person.slash("edit", prompt=PROMPTS[number], image=image, seed=str(SEED + number), timeout=PATIENCE_S)
             await elena.slash("admin resume")
