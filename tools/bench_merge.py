@@ -63,6 +63,7 @@ def main() -> int:
     """Measure and print; 0 unless the server has nothing to measure."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("url", help="a ComfyUI with the node pack")
+    options.add_argument("--models", default="", help="names as in /imagine, separated by commas; all when left out")
     options.add_argument("--sizes", default="512,768,1024", help="sides in pixels, separated by commas")
     options.add_argument("--steps", type=int, default=None, help="sampling steps; the template's own when left out")
     options.add_argument("--repeat", type=int, default=3, help="runs of each; the median counts")
@@ -77,7 +78,8 @@ async def measure(options: argparse.Namespace) -> int:
         print(f"{'model':26}{'size':>11}{'N':>3}{'alone s':>9}{'stacked':>9}{'gain':>7}", end="")
         print(f"{'batched':>9}{'gain':>7}{'a minute':>9}{'worst':>10}")
         rows = 0
-        for model in bench.catalogue.models(WorkflowKind.IMAGINE):
+        wanted = options.models.split(",") if options.models else None
+        for model in (one for one in bench.catalogue.models(WorkflowKind.IMAGINE) if wanted is None or one.name in wanted):
             for side in (int(text) for text in options.sizes.split(",")):
                 for count in COUNTS:
                     row = await bench.row(model, f"{side}x{side}", count)
@@ -85,7 +87,7 @@ async def measure(options: argparse.Namespace) -> int:
                         print(row, flush=True)
                         rows += 1
     if not rows:
-        print("This server has none of the models of flujos/ and none of the tiny ones.")
+        print("This server has none of these models of flujos/ and none of the tiny ones.")
     return 0 if rows else 1
 
 
