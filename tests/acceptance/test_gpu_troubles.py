@@ -166,13 +166,13 @@ async def test_a_picture_over_the_upload_limit_comes_smaller_under_the_right_nam
     discord = DiscordSandbox(world=demo_world(guests=1), upload_limit_bytes=700_000)
     async with lawful_house(tmp_path, discord=discord, gpus=[ComfySandbox(name="gpu-1", time_scale=0.01)]) as house:
         guest = await house.newcomer()
-        small = await draw(guest, "a picture of many details", size="1024x1024")
+        small = await draw(guest, "a city of neon lights", size="1536x1536")
         await guest.press(small, "Upscale")
         large = await guest.wait_for_message(lambda m: is_result(m, guest) and m.id != small.id, timeout=PATIENCE_S)
         [file], [data] = large.files, await pictures_on(guest, large)
         assert file.size <= 700_000
         assert (file.filename.rpartition(".")[2], file.content_type, kind_of(data)) == ("webp", "image/webp", "WEBP")
-        assert pixels(data)[0] == (2048, 2048)
+        assert pixels(data)[0] == (3072, 3072)
         refusals = house.discord.context.journal.violations()
         assert {(found.kind, found.message[:5]) for found in refusals} == {("limit", "40005")}  # the limit is found by trying
         house.discord.context.journal.clear()
