@@ -80,7 +80,7 @@ class AttemptRun:
         self.attempt = attempt
         self.is_loading = is_loading
         self.expected_s = expected_s
-        self.is_posted = False
+        self.is_posted = False  #: the server has it or had it waiting, so it can be taken back until it begins
         self.started_monotonic: float | None = None
         self.is_occupying = True  #: False once the GPU is free of it, and while it is only being looked for
         self.is_taken_back = False
@@ -124,7 +124,6 @@ class AttemptRun:
 
     async def resume(self) -> RunOutcome:
         """An attempt left open by a crash or an outage: find out what became of it, then go on from there."""
-        self.is_posted = True
         try:
             report = await self._server.report(self.attempt.id)
             self._log.info("attempt_found", phase=report.phase.value, jobs=len(self.attempt.jobs))
@@ -132,6 +131,8 @@ class AttemptRun:
                 return await self._tidy_up(report)
         except FulletError as error:
             return await self._broken_off(error)
+        # What it does not know (any more) may be done: its files are looked for, and "taken back" would forget them.
+        self.is_posted = report.phase is RunPhase.PENDING
         if report.phase in _UNDER_WAY:
             await self._tools.jobs.mark_submitted(self.attempt.id)
         return await self._carry_on(report)

@@ -1,0 +1,62 @@
+"""Where two troubles meet: real engine, stores and courier in a world of our own; virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from modules.domain.errors import ErrorCode
+from modules.domain.jobs import AttemptId, JobId, JobState
+from modules.domain.people import UserId
+from modules.domain.servers import RunFailure, RunReport
+from tests.support.builders import a_work_class
+from tests.support.world import Life, World, played
+from tests.support.world.comfy import ComfyPort, Prompt
+
+ADMIN = UserId(99)
+Report = Callable[[AttemptId], Coroutine[Any, Any, RunReport]]
+ALONE = a_work_class("alone", heavy_key="sdxl", cost_s=2.0, is_mergeable=False)
+
+
+def delivered(world: World, *job_ids: JobId) -> bool:
+    return all(world.job(one).state is JobState.DELIVERED for one in job_ids)
+
+
+def out_of_memory(_prompt: Prompt) -> RunFailure:
+    return RunFailure(code=ErrorCode.OUT_OF_MEMORY)
+
+
+# --- found again ----------------------------------------------------------------------------------------------------------
+
+
+@played()
+async def test_the_rest_of_a_half_settled_batch_is_found_by_its_files_after_both_sides_restarted(world: World) -> None:
+    world.comfy.picture_s = 2.0
+    await world.life.operations.pause(ADMIN)
+    pair = [await world.ask(user) for user in (1, 2)]
+    await world.life.operations.resume(ADMIN)
+    await world.until(lambda: delivered(world, pair[0]), "the first of the two")
+    assert world.job(pair[1]).state is JobState.SUBMITTED
+    world.kill()
+    await world.until(lambda: len(world.comfy.drawn) == 2, "the second of the two")
+    world.comfy.restart()
+    answer_late(world.begin())
+    await world.until_over()
+    assert delivered(world, *pair)
+    assert not world.wrongs()
+
+
+def answer_late(life: Life) -> None:
+    """Its servers stand behind a slow tunnel: a report takes longer than a look into the database."""
+    for worker in life.engine.workers.values():
+        port = cast(ComfyPort, worker.server)
+        port.report = _late(port.report)  # type: ignore[method-assign, assignment]
+
+
+def _late(report: Report) -> Report:
+    async def late(attempt_id: AttemptId) -> RunReport:
+        await asyncio.sleep(0.3)
+        return await report(attempt_id)
+
+    return late
