@@ -226,7 +226,7 @@ class ComfyClient:
             with attempt:
                 async with self._request("GET", path, timeout_s=timeout_s) as response:
                     _refuse_html(response)
-                    return await response.text()
+                    return await _text_of(response)
         raise AssertionError("the retry context returns or raises")
 
     async def _expect_ok(self, path: str, body: Mapping[str, object]) -> None:
@@ -248,7 +248,7 @@ class ComfyClient:
     ) -> Answer:
         async with self._request(method, path, json_body=json_body, form=form, timeout_s=timeout_s) as response:
             _refuse_html(response)
-            text = await response.text()
+            text = await _text_of(response)
             is_json = response.content_type == "application/json"
             return Answer(response.status, _json_or_refuse(text) if is_json else None)
 
@@ -311,10 +311,17 @@ def _refuse_html(response: aiohttp.ClientResponse) -> None:
         raise FulletError(ErrorCode.SERVER_NOT_COMFYUI)
 
 
+async def _text_of(response: aiohttp.ClientResponse) -> str:
+    try:
+        return await response.text()
+    except UnicodeDecodeError as error:
+        raise FulletError(ErrorCode.SERVER_NOT_COMFYUI) from error
+
+
 def _json_or_refuse(text: str) -> object:
     try:
         body: object = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FulletError(ErrorCode.SERVER_NOT_COMFYUI) from error
     return body
 
