@@ -243,7 +243,8 @@ def needs_search(item: OutboxItem, now: datetime, started_at: datetime) -> bool:
     """Whether a message may exist that Discord's own check of nonces no longer covers: look before sending."""
     if item.first_try_at is None:
         return False
-    return item.first_try_at < started_at or now - item.first_try_at > NONCE_COVERS
+    is_clock_set_back = now < item.first_try_at  # then nobody knows how long ago that was
+    return is_clock_set_back or item.first_try_at < started_at or now - item.first_try_at > NONCE_COVERS
 
 
 def file_name(job: Job, number: int, picture: Picture) -> str:

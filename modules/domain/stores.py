@@ -162,7 +162,7 @@ class Outbox(Protocol):
         ...
 
     async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-        """Try again then; nothing changes for what is not owed."""
+        """Try again then, in ten minutes at the latest; nothing changes for what is not owed."""
         ...
 
     async def release(self, now: datetime) -> None:

@@ -199,12 +199,24 @@ async def test_postponing_what_was_sent_does_not_send_it_again(database: Databas
     assert await database.outbox.due(clock.now()) == []
 
 
-async def test_a_clock_set_back_delays_a_message_but_loses_none(database: Database, clock: SteeredClock) -> None:
+async def test_a_clock_set_back_delays_a_message_by_minutes_and_never_by_as_much_as_it_went_back(
+    database: Database, clock: SteeredClock
+) -> None:
     [job] = await generated(database, a_request())
-    clock.jump(-3600)
+    clock.jump(-300)
     assert await database.outbox.due(clock.now()) == []
+    assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
     assert await database.outbox.next_due() == FIRST_MOMENT
-    clock.jump(7200)
+    clock.jump(-3600)
+    assert [item.job_id for item in await database.outbox.due(clock.now())] == [job.id]
+    assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is not None
+
+
+async def test_nothing_is_put_off_for_longer_than_a_clock_set_back_may_delay_it(database: Database, clock: SteeredClock) -> None:
+    [job] = await generated(database, a_request())
+    await database.outbox.postpone(job.id, RESULT, clock.now() + timedelta(hours=5))
+    assert await database.outbox.due(clock.now()) == []
+    clock.advance(600)
     assert [item.job_id for item in await database.outbox.due(clock.now())] == [job.id]
 
 

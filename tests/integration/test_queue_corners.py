@@ -60,3 +60,18 @@ def _late(report: Report) -> Report:
         return await report(attempt_id)
 
     return late
+
+
+# --- the clock ------------------------------------------------------------------------------------------------------------
+
+
+@played()
+async def test_a_clock_set_back_does_not_keep_a_postponed_picture(world: World) -> None:
+    world.discord.go_away(120)
+    job = await world.ask(1)
+    await world.until(lambda: world.job(job).state is JobState.GENERATED, "the picture")
+    await asyncio.sleep(60)
+    world.clock.jump(-7 * 86_400)
+    await world.until_over(job)
+    assert delivered(world, job)
+    assert not world.wrongs()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from modules.domain.jobs import JobId, JobState
 from modules.domain.people import MessageId
@@ -16,6 +16,9 @@ from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move
 from modules.utils.database.tables import job, outbox
 from modules.utils.database.wakeups import Topic, tell
+
+#: Nothing is put off for longer at once. What is due later than that was written before the clock was set back: it is due.
+FURTHEST = timedelta(minutes=10)
 
 
 class SqlOutbox:
@@ -38,8 +41,8 @@ class SqlOutbox:
         return await self._engine.write(_delivered, job_id, kind, message_id, self._clock.now())
 
     async def postpone(self, job_id: JobId, kind: MessageKind, until: datetime) -> None:
-        """Try again then; nothing changes for what is not owed."""
-        await self._engine.write(_postpone, job_id, kind, until)
+        """Try again then, in ten minutes at the latest; nothing changes for what is not owed."""
+        await self._engine.write(_postpone, job_id, kind, min(until, self._clock.now() + FURTHEST))
 
     async def release(self, now: datetime) -> None:
         """Everything owed is due now."""
@@ -62,15 +65,19 @@ def _this(job_id: JobId, kind: MessageKind) -> ColumnElement[bool]:
     return (outbox.c.job_id == job_id) & (outbox.c.kind == kind)
 
 
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(outbox.c.due_at <= now, outbox.c.due_at > now + FURTHEST)
+
+
 def _due(connection: Connection, now: datetime, limit: int) -> Sequence[OutboxItem]:
-    query = select(outbox).where(outbox.c.is_owed, outbox.c.due_at <= now).order_by(outbox.c.due_at, outbox.c.created_at)
+    query = select(outbox).where(outbox.c.is_owed, _is_due(now)).order_by(outbox.c.due_at, outbox.c.created_at)
     return [outbox_item_of(row) for row in connection.execute(query.limit(limit))]
 
 
 def _claim_send(connection: Connection, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
     intent = (
         update(outbox)
-        .where(_this(job_id, kind), outbox.c.is_owed, outbox.c.due_at <= now)
+        .where(_this(job_id, kind), outbox.c.is_owed, _is_due(now))
         .values(due_at=now + hold, tries=outbox.c.tries + 1, first_try_at=func.coalesce(outbox.c.first_try_at, now))
     )
     row = connection.execute(intent.returning(outbox)).one_or_none()
