@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import QueuePaused
+from modules.domain.events import JobRequeued, QueuePaused
 from modules.domain.jobs import IN_FLIGHT_STATES, Job, JobId, JobState, ServerName
 from modules.domain.people import UserId
 from modules.domain.queue import QueueStatus
@@ -79,15 +79,11 @@ class Operations:
         job = await self._crew.jobs.job(job_id)
         if job is None:
             raise FulletError(ErrorCode.JOB_UNKNOWN)
-        attempts = [
-            attempt
-            for server in self._crew.colleagues
-            for attempt in await self._crew.jobs.unfinished_attempts(server)
-            if any(one.id == job_id for one in attempt.jobs)
-        ]
-        if job.state not in IN_FLIGHT_STATES or not attempts:
+        if job.state not in IN_FLIGHT_STATES or job.attempt_id is None:
             raise FulletError(ErrorCode.JOB_OVER)
-        await self._crew.jobs.requeue(attempts[-1].id, [job_id], ErrorCode.INTERRUPTED, counts=False)
+        if not await self._crew.jobs.requeue(job.attempt_id, [job_id], ErrorCode.INTERRUPTED, counts=False):
+            raise FulletError(ErrorCode.JOB_OVER)
+        self._crew.events.publish(JobRequeued(job_id=job_id, reason=ErrorCode.INTERRUPTED.value))
         await self._done(actor, "job_requeued", str(job_id))
         return await self._crew.jobs.job(job_id) or job
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from modules.domain.errors import ErrorCode
+from modules.domain.events import JobRequeued
 from modules.domain.jobs import AttemptId, JobId, JobState
 from modules.domain.people import UserId
-from modules.domain.servers import RunFailure, RunReport
+from modules.domain.servers import RunFailure, RunPhase, RunReport
 from tests.support.builders import a_work_class
 from tests.support.world import Life, World, played
 from tests.support.world.comfy import ComfyPort, Prompt
@@ -60,6 +61,26 @@ def _late(report: Report) -> Report:
         return await report(attempt_id)
 
     return late
+
+
+# --- operators ------------------------------------------------------------------------------------------------------------
+
+
+@played(servers=2)
+async def test_a_requeue_means_the_attempt_the_job_is_in_and_is_told(world: World) -> None:
+    good, away = world.comfys
+    good.lacks = lambda _: ("file:x",)
+    away.picture_s, good.picture_s = 3000.0, 60.0
+    job = await world.ask(1, work=ALONE)
+    await world.until(lambda: bool(away.runs), "the start")
+    good.lacks = lambda _: ()
+    away.go_away(3 * 3600)
+    await world.until(lambda: bool(good.runs), "the other server")
+    await world.life.operations.requeue(job, ADMIN)
+    assert any(isinstance(event, JobRequeued) and event.reason == ErrorCode.INTERRUPTED.value for event in world.life.seen)
+    await world.until(lambda: good.runs[0].phase is RunPhase.INTERRUPTED, "the stop")
+    await world.until_over(job)
+    assert delivered(world, job)
 
 
 # --- the clock ------------------------------------------------------------------------------------------------------------
