@@ -22,22 +22,25 @@ class Lease:
         self._crew = crew
         self._life_s = crew.intervals.lease_life_s
         self._renewal_s = crew.intervals.lease_renewal_s
+        self.is_ours = False  #: as far as we know
 
     async def take(self) -> bool:
         """Own the server or renew it. False while another start owns it, or while the database does not answer."""
         try:
-            return await self._crew.jobs.take_lease(self._server, self._crew.boot_id, timedelta(seconds=self._life_s))
+            self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, timedelta(seconds=self._life_s))
         except FulletError as error:
             if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
                 raise
             return False
+        return self.is_ours
 
     async def take_first(self) -> bool:
         """At the start: where no other process can be alive, what an earlier start left behind does not count."""
         if not self._crew.is_alone:
             return await self.take()
         life = timedelta(seconds=self._life_s)
-        return await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=True)
+        self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=True)
+        return self.is_ours
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeaseLostError while there is still time to stop before anybody else may begin."""
@@ -47,8 +50,10 @@ class Lease:
             if await self.take():
                 held_until = self._crew.clock.monotonic() + self._life_s
             elif self._crew.clock.monotonic() >= held_until - self._renewal_s:
+                self.is_ours = False
                 raise LeaseLostError
 
     async def release(self) -> None:
         """Give it up, if it is ours."""
+        self.is_ours = False
         await self._crew.jobs.release_lease(self._server, self._crew.boot_id)

@@ -91,7 +91,7 @@ class Neighbours:
 
     async def _tell(self) -> None:
         classes = self._crew.classes or await self._crew.waiting_classes()
-        for worker in self._workers:
+        for worker in (one for one in self._workers if one.is_driving):
             caps = {key: worker.cap(work) for key, work in classes.items() if worker.can_run(work)}
             news = _written(worker, caps, self._crew.clock.now())
             await self._crew.control.set(STATUS_PREFIX + worker.server.name, news)

@@ -55,6 +55,11 @@ class Worker:
         """Takes work, as far as the server is concerned."""
         return self._vitals.state == "healthy" and not self._crew.switches.is_drained(self.server.name)
 
+    @property
+    def is_driving(self) -> bool:
+        """Whether the server is ours; else another process drives it, and we stand by."""
+        return self._lease.is_ours
+
     def can_run(self, work: WorkClass) -> bool:
         """Whether the server has what this work needs."""
         return self.server.facts is not None and not self.server.missing(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from modules.domain.events import JobRequeued
 from modules.domain.jobs import AttemptId, JobId, JobState
 from modules.domain.people import UserId
 from modules.domain.servers import RunFailure, RunPhase, RunReport
+from modules.queue_manager.neighbours import STATUS_PREFIX
 from tests.support.builders import a_work_class
 from tests.support.world import Life, World, played
 from tests.support.world.comfy import ComfyPort, Prompt
@@ -81,6 +83,17 @@ async def test_a_requeue_means_the_attempt_the_job_is_in_and_is_told(world: Worl
     await world.until(lambda: good.runs[0].phase is RunPhase.INTERRUPTED, "the stop")
     await world.until_over(job)
     assert delivered(world, job)
+
+
+@played(is_alone=False)
+async def test_a_process_that_stands_by_does_not_talk_over_the_one_that_drives_the_server(world: World) -> None:
+    await world.until_over(await world.ask(1))
+    world.begin()
+    for _ in range(20):
+        await asyncio.sleep(0.7)
+        told = await world.life.database.control.get(STATUS_PREFIX + world.comfy.name)
+        assert told is not None
+        assert json.loads(told)["state"] == "healthy"
 
 
 # --- the clock ------------------------------------------------------------------------------------------------------------
