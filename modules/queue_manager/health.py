@@ -91,8 +91,9 @@ class LearnedCaps:
         return configured if cap is None else max(1, min(configured, cap.rows))
 
     def ran_out_of_memory(self, heavy_key: str, rows: int) -> int:
-        """Halve; returns the new cap."""
-        self._caps[heavy_key] = _Cap(rows=max(1, rows // 2))
+        """Halve; returns the new cap, never a higher one: a batch posted before, or one large job, may exceed it by far."""
+        halved = max(1, rows // 2)
+        self._caps[heavy_key] = _Cap(rows=self.limit(heavy_key, halved))
         return self._caps[heavy_key].rows
 
     def ran_clean(self, heavy_key: str) -> None:

@@ -71,6 +71,7 @@ def test_caps_halve_at_once_and_grow_by_one_after_many_clean_batches_never_above
         caps.ran_clean("flux")
     assert (caps.limit("flux", 8), caps.known()) == (3, {"flux": 3})
     assert caps.ran_out_of_memory("flux", 1) == 1
+    assert caps.ran_out_of_memory("flux", 4) == 1, "one job of four pictures, larger than any batch, raises no cap"
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.floats(0, 20)), min_size=1, max_size=200))
