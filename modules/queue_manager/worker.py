@@ -203,7 +203,7 @@ class Worker:
                 await self._crew.switches.keep_fresh()
                 await self._drop_cancelled()
                 if self._vitals.is_check_due(is_idle=not self._runs):
-                    await self._vitals.check()
+                    await self._check()
                     continue
                 attempt_taken = await self._claim() if self._may_take() else None
                 self._note_database_back()
@@ -212,6 +212,12 @@ class Worker:
                 else:
                     await self._pause(self._next_look_s())
             await self._let_go()
+
+    async def _check(self) -> None:
+        """Ask the server. What it had loaded may have gone with a restart, and a model that is read anew is long silent."""
+        if self.server.is_changed:
+            self._experience.loaded = None
+        await self._vitals.check()
 
     async def _let_go(self) -> None:
         """What only waits on the server comes back to the queue; what runs is left there, to be found again."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from modules.domain.errors import ErrorCode
-from modules.domain.events import JobRequeued
+from modules.domain.events import JobRequeued, JobStarted
 from modules.domain.jobs import AttemptId, JobId, JobState
 from modules.domain.people import UserId
 from modules.domain.servers import RunFailure, RunPhase, RunReport
@@ -94,6 +94,20 @@ async def test_a_process_that_stands_by_does_not_talk_over_the_one_that_drives_t
         told = await world.life.database.control.get(STATUS_PREFIX + world.comfy.name)
         assert told is not None
         assert json.loads(told)["state"] == "healthy"
+
+
+# --- a restart nobody asked for -------------------------------------------------------------------------------------------
+
+
+@played()
+async def test_a_restarted_server_has_its_model_to_load_again(world: World) -> None:
+    await world.until_over(await world.ask(1))
+    world.comfy.restart()
+    await asyncio.sleep(30)
+    job = await world.ask(1)
+    await world.until_over(job)
+    [began] = [event for event in world.life.seen if isinstance(event, JobStarted) and event.job_id == job]
+    assert began.is_loading
 
 
 # --- the clock ------------------------------------------------------------------------------------------------------------
