@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from modules.domain.jobs import BootId, Job, ServerName, WorkClass
+from modules.domain.jobs import BootId, Job, JobId, ServerName, WorkClass
 from modules.domain.ports import Clock, ControlStore, Events, JobStore
 from modules.domain.queue import WaitingJob
 from modules.queue_manager.health import RetryBudget
@@ -44,7 +44,7 @@ class Colleague(Protocol):
         """Pictures that may share one attempt there."""
         ...
 
-    def refuses(self, job: Job) -> bool:
+    def refuses(self, job_id: JobId) -> bool:
         """Whether this very job is not to be tried there again."""
         ...
 
@@ -133,10 +133,16 @@ class Crew:
 
     def runs_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another healthy server could take this job."""
+        return self._others_run(server, job.id, job.work)
+
+    def waits_for_others(self, server: ServerName, job: WaitingJob) -> bool:
+        """The same of one that waits."""
+        work = self.classes.get(job.exact_key)
+        return work is not None and self._others_run(server, job.id, work)
+
+    def _others_run(self, server: ServerName, job_id: JobId, work: WorkClass) -> bool:
         return any(
-            one.is_up and one.can_run(job.work) and not one.refuses(job)
-            for name, one in self.colleagues.items()
-            if name != server
+            one.is_up and one.can_run(work) and not one.refuses(job_id) for name, one in self.colleagues.items() if name != server
         )
 
     def _can_run(self, server: ServerName, exact_key: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from modules.domain.jobs import Job, JobId, WorkClass
+from modules.domain.jobs import JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.queue_manager.attempt_run import AttemptRun
 from modules.queue_manager.crew import Crew, as_waiting
@@ -29,7 +29,7 @@ class Experience:
         self._tally = Tally()
         self._log = log.bind(server=server.name)
         self.loaded: str | None = None
-        self.refused: dict[JobId, None] = {}
+        self.refused: dict[JobId, float] = {}  #: since when, by the monotonic clock
 
     @property
     def caps(self) -> Mapping[str, int]:
@@ -45,9 +45,14 @@ class Experience:
         """Pictures that may share one attempt here."""
         return self._caps.limit(work.heavy_key, self._server.max_jobs(work))
 
-    def refuses(self, job: Job) -> bool:
+    def refuses(self, job_id: JobId) -> bool:
         """Whether this very job is not to be tried here again."""
-        return job.id in self.refused
+        return job_id in self.refused
+
+    def was_just_refused(self, job_id: JobId) -> bool:
+        """Whether the others had no time yet to take it, or to come back for it."""
+        since = self.refused.get(job_id)
+        return since is not None and self._crew.clock.monotonic() - since < self._crew.intervals.rehome_after_s
 
     def note(self, run: AttemptRun, outcome: RunOutcome) -> None:
         """Learn from a run that is over."""
@@ -67,7 +72,7 @@ class Experience:
                 self.loaded = None
 
     def _note_refused(self, run: AttemptRun) -> None:
-        self.refused |= dict.fromkeys(run.refused_here)
+        self.refused |= dict.fromkeys(run.refused_here, self._crew.clock.monotonic())
         while len(self.refused) > MAX_REFUSED:
             del self.refused[next(iter(self.refused))]
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from modules.domain.errors import FulletError
-from modules.domain.jobs import Job, JobId, ServerName, WorkClass
+from modules.domain.jobs import JobId, ServerName, WorkClass
 from modules.domain.queue import ServerStatus
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.scheduler import ServerView
@@ -24,6 +24,8 @@ STATUS_PREFIX = "server.status."
 #: How often a worker's process tells how its servers are, and how old such news may be before the process counts as dead.
 TELL_EVERY_S = 1.0
 NEWS_LIFE = timedelta(seconds=10)
+#: Of the jobs refused by a server, the newest; older ones are over or will be tried there once more.
+MAX_REFUSED_TOLD = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Neighbour:
     free_at: datetime
     told_at: datetime
     caps: dict[str, int] = field(default_factory=dict)  #: exact key -> pictures; a key that is missing cannot run there
+    refused: frozenset[str] = frozenset()  #: ids of jobs not to be tried there again
     now: datetime
 
     @property
@@ -56,9 +59,9 @@ class Neighbour:
         """Pictures that may share one attempt there."""
         return self.caps.get(work.exact_key, 1)
 
-    def refuses(self, job: Job) -> bool:
-        """Not known here."""
-        return False
+    def refuses(self, job_id: JobId) -> bool:
+        """Whether its process said so."""
+        return str(job_id) in self.refused
 
 
 class Neighbours:
@@ -115,6 +118,7 @@ def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
             "free_at": (now + timedelta(seconds=view.free_in_s)).isoformat(),
             "told_at": now.isoformat(),
             "caps": caps,
+            "refused": [str(job_id) for job_id in worker.refused][-MAX_REFUSED_TOLD:],
         }
     )
 
@@ -142,6 +146,7 @@ def _read(text: str, now: datetime) -> Neighbour | None:
             free_at=datetime.fromisoformat(news["free_at"]),
             told_at=datetime.fromisoformat(news["told_at"]),
             caps=news["caps"],
+            refused=frozenset(news.get("refused", ())),
             now=now,
         )
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,9 +11,9 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, JobId, WorkClass
 from modules.domain.ports import ImageServer
-from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
+from modules.domain.queue import Pick, QueueSnapshot, ServerStatus, WaitingJob
 from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.experience import Experience
@@ -68,9 +68,14 @@ class Worker:
         """Pictures that may share one attempt here."""
         return self._experience.cap(work)
 
-    def refuses(self, job: Job) -> bool:
+    def refuses(self, job_id: JobId) -> bool:
         """Whether this very job is not to be tried here again."""
-        return self._experience.refuses(job)
+        return self._experience.refuses(job_id)
+
+    @property
+    def refused(self) -> Collection[JobId]:
+        """The jobs not to be tried here again, the newest last."""
+        return self._experience.refused.keys()
 
     def view(self) -> ServerView:
         """The server for the scheduler."""
@@ -334,8 +339,8 @@ class Worker:
         return attempt
 
     def _decide(self, snapshot: QueueSnapshot) -> Pick | None:
-        barred = self._experience.refused.keys() | set(self._crew.retries.held_back(self._crew.clock.monotonic()))
-        allowed = tuple(job for job in snapshot.jobs if job.id not in barred)
+        held_back = self._crew.retries.held_back(self._crew.clock.monotonic())
+        allowed = tuple(job for job in snapshot.jobs if job.id not in held_back and not self._leaves_to_others(job))
         return pick(
             replace(snapshot, jobs=allowed),
             self.view(),
@@ -343,6 +348,12 @@ class Worker:
             self._crew.rates,
             self._crew.policy,
         )
+
+    def _leaves_to_others(self, job: WaitingJob) -> bool:
+        """A job refused here is theirs; once nobody else could take it, it is tried here again, and then fails honestly."""
+        if not self._experience.refuses(job.id):
+            return False
+        return self._experience.was_just_refused(job.id) or self._crew.waits_for_others(self.server.name, job)
 
     async def _drop_cancelled(self) -> None:
         """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""

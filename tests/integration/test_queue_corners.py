@@ -65,6 +65,35 @@ def _late(report: Report) -> Report:
     return late
 
 
+# --- too large ------------------------------------------------------------------------------------------------------------
+
+
+@played(servers=2)
+async def test_a_job_refused_here_does_not_wait_for_ever_for_a_server_that_never_comes_back(world: World) -> None:
+    small, large = world.comfys
+    small.misfortune = out_of_memory
+    large.picture_s = 600.0
+    await world.ask(9, work=ALONE)
+    await world.until(lambda: bool(large.runs), "the large one to be busy")
+    job = await world.ask(1, work=ALONE)
+    await world.until(lambda: world.job(job).failed_attempts == 1, "the refusal")
+    large.go_away(10 * 3600)
+    [over] = await world.until_over(job)
+    assert (over.state, over.error_code) == (JobState.FAILED, ErrorCode.OUT_OF_MEMORY.value)
+
+
+@played(servers=2, is_alone=False)
+async def test_a_job_too_large_for_the_cards_of_two_processes_fails_honestly(world: World) -> None:
+    world.kill()
+    for comfy in world.comfys:
+        comfy.misfortune = out_of_memory
+        world.begin(servers=[comfy])
+    await asyncio.sleep(30)
+    job = await world.ask(1, work=ALONE)
+    [over] = await world.until_over(job)
+    assert (over.state, over.error_code) == (JobState.FAILED, ErrorCode.OUT_OF_MEMORY.value)
+
+
 # --- operators ------------------------------------------------------------------------------------------------------------
 
 
