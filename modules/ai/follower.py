@@ -118,12 +118,13 @@ class Follower:
     async def _poll(self) -> list[RunEvent]:
         try:
             report = await self._ask.report()
-            if report.phase is RunPhase.PENDING:
-                await self._watch_the_worker()
-        except FulletError as error:
-            if error.code is ErrorCode.SERVER_BROKEN or self._unreachable.has_lasted(self._patience.unreachable_s):
+            has_dead_worker = report.phase is RunPhase.PENDING and await self._has_dead_worker()
+        except FulletError:
+            if self._unreachable.has_lasted(self._patience.unreachable_s):
                 raise
             return []
+        if has_dead_worker:
+            raise FulletError(ErrorCode.SERVER_BROKEN)
         self._unreachable.clear()
         frames, self._frames_at_poll = self._frames_at_poll, self._run.tracker.frames
         self._is_silent = report.phase is not RunPhase.PENDING and self._run.tracker.frames == frames
@@ -154,13 +155,13 @@ class Follower:
         self._run.tracker.has_started = True
         return [RunStarted()]
 
-    async def _watch_the_worker(self) -> None:
+    async def _has_dead_worker(self) -> bool:
         """Pending for ever while nothing runs: ComfyUI's worker thread is dead, though HTTP answers. Only a restart helps."""
         queue = await self._ask.queue()
         if queue.queue_running or not queue.queue_pending:
             self._idle_worker.clear()
-        elif self._idle_worker.has_lasted(self._patience.dead_worker_s):
-            raise FulletError(ErrorCode.SERVER_BROKEN)
+            return False
+        return self._idle_worker.has_lasted(self._patience.dead_worker_s)
 
     def _interval(self) -> float:
         """Short where the socket cannot or does not tell."""

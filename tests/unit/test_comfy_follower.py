@@ -65,8 +65,10 @@ async def test_what_stays_unknown_ends_as_unknown() -> None:
     assert (await followed([RUNNING, UNKNOWN]))[-1] == RunEnded(report=UNKNOWN)
 
 
-async def test_a_short_absence_is_sat_out() -> None:
-    assert (await followed([RUNNING, AWAY, AWAY, AWAY, SUCCEEDED]))[-1] == RunEnded(report=SUCCEEDED)
+@pytest.mark.parametrize("code", [ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI])
+async def test_a_short_absence_is_sat_out_whatever_it_looks_like(code: ErrorCode) -> None:
+    hiccup = FulletError(code)
+    assert (await followed([PENDING, hiccup, RUNNING, hiccup, hiccup, SUCCEEDED]))[-1] == RunEnded(report=SUCCEEDED)
 
 
 async def test_a_long_absence_is_told() -> None:
