@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from modules.domain.jobs import Job, JobId
 from modules.domain.queue import Place
-from modules.queue_manager.crew import Crew
+from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.forecast import Forecast, forecast
 from modules.queue_manager.neighbours import Neighbours
 
@@ -44,7 +44,7 @@ class Places:
         async with self._lock:
             if job.id not in self._made:
                 await self._make()
-        return self._made.get(job.id) or Place(position=1, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)
+        return self._made.get(job.id) or self._begun(job)
 
     async def all(self) -> Mapping[JobId, Place]:
         """Everyone's place, at most FORECAST_LIFE_S old."""
@@ -84,6 +84,19 @@ class Places:
             ends_at=now + timedelta(seconds=one.ends_in_s * likely),
             ends_by=now + timedelta(seconds=one.ends_in_s * max(likely, safe)),
         )
+
+    def _begun(self, job: Job) -> Place:
+        """It waits no more: an idle server took it in the moment between its acceptance and our look."""
+        seconds = [
+            self._crew.rates.batch_s(name, as_waiting(job), job.recipe.count)
+            for name, one in self._crew.colleagues.items()
+            if one.is_up and one.can_run(job.work)
+        ]
+        if not seconds:
+            return self._unknown(1)
+        now, calibration = self._crew.clock.now(), self._crew.calibration
+        ends_at = now + timedelta(seconds=min(seconds) * calibration.quantile(0.5))
+        return Place(position=1, starts_at=now, ends_at=ends_at, ends_by=now + timedelta(seconds=max(seconds)))
 
     def _unknown(self, position: int) -> Place:
         """No server can run it now: its place in line is all there is to say."""

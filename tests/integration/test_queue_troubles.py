@@ -51,6 +51,22 @@ async def test_an_idle_server_starts_at_once(world: World) -> None:
 
 
 @played()
+async def test_a_job_taken_before_its_place_was_told_is_told_to_begin_and_not_that_no_gpu_is_there(world: World) -> None:
+    world.comfy.picture_s = 60.0
+    request = _a_request_of(1)
+    first = await world.life.engine.submit(request)
+    await world.until(lambda: bool(world.comfy.runs), "the start")
+    await asyncio.sleep(20)
+    assert await world.life.engine.places() == {}
+    again = await world.life.engine.submit(request)
+    assert again.job.id == first.job.id
+    assert again.place.position == 1
+    assert again.place.starts_at == world.clock.now()
+    assert again.place.ends_at is not None
+    assert again.place.ends_at > world.clock.now()
+
+
+@played()
 async def test_the_gpu_never_waits_while_work_does_and_never_has_more_than_one_batch_ahead(world: World) -> None:
     most_waiting = 0
 
