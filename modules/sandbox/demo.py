@@ -62,7 +62,10 @@ class _Demo:
             return await self._serve(discord)
 
     def _discord(self) -> DiscordSandbox:
-        return DiscordSandbox(port=self._port if _is_free(self._port) else 0, rate_limits=True)
+        if not _is_free(self._port):
+            print(f"  Port {self._port} is taken by another program, so the page has another address this time.", flush=True)
+            self._port = 0
+        return DiscordSandbox(port=self._port, rate_limits=True)
 
     async def _serve(self, discord: DiscordSandbox) -> int:
         print("Starting the bot ...", flush=True)
@@ -107,9 +110,9 @@ class _Demo:
                 await asyncio.sleep(RESTART_AFTER_S)
 
     async def _end_bot(self, keeping: asyncio.Task[None]) -> None:
-        """Let it finish what it draws, as SIGTERM asks it to."""
+        """The clean way; what its stand-in GPUs were drawing ends with them."""
         if self._bot is not None and self._bot.returncode is None:
-            print("\n  Stopping; pictures being drawn are still delivered ...", flush=True)
+            print("\n  Stopping. The next demo begins with an empty world ...", flush=True)
             self._bot.send_signal(signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_WITHIN_S):
@@ -122,6 +125,7 @@ class _Demo:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last demo may still be closing
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
