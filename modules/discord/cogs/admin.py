@@ -51,14 +51,16 @@ class Admin(Moderation):
     @commands.command(name="sync")
     async def text_sync(self, context: commands.Context[FulletBot]) -> None:
         """Register the slash commands."""
-        registered = await self.bot.sync_commands()
+        async with context.typing():  # Discord may ask for a minute's patience; silence would look broken
+            registered = await self.bot.sync_commands()
         await self.note(context.author, "commands_synced")
         await context.reply(self.bot.voices.for_guild(context.guild)("admin.synced", count=registered or 0), mention_author=False)
 
     @commands.command(name="clearall")
     async def text_clear(self, context: commands.Context[FulletBot]) -> None:
         """Remove all slash commands."""
-        await self.bot.clear_commands(context.guild)
+        async with context.typing():
+            await self.bot.clear_commands(context.guild)
         await self.note(context.author, "commands_cleared")
         await context.reply(self.bot.voices.for_guild(context.guild)("admin.cleared"), mention_author=False)
 
