@@ -19,6 +19,7 @@ from modules.discord.house import House
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.recalls import Recalls
+from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act, Press, button, to_base36
 from modules.discord.views.forms import FormName, Submission, edit_form, remix_form
@@ -30,7 +31,7 @@ from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
-from modules.domain.people import ChannelId, GuildId, MessageId
+from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
 
 #: The same button by the same person within this time is one press: fingers and slow clients repeat.
@@ -62,6 +63,7 @@ class Controls:
         self._form = form
         self._recalls = recalls
         self._voices = voices
+        self._typed = TypedWindows(house.control)
         self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
         self._deeds: dict[Act, Deed] = {
             Act.CANCEL: self._cancel,
@@ -122,7 +124,14 @@ class Controls:
                 done = await self._edits.ask(interaction, source, submission.text("prompt"), parent=job)
                 await self._show_place(interaction, done, job.guild_id)
             case _:
-                await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
+                await self._remix(interaction, job, submission)
+
+    async def _remix(self, interaction: Interaction, job: Job, submission: Submission) -> None:
+        """What was typed is kept until it is right: the button then opens the window with it."""
+        user_id = UserId(interaction.user.id)
+        await self._typed.keep(user_id, job.id, submission.answers, self._house.clock.now())
+        await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
+        await self._typed.drop(user_id)
 
     async def _edit_message(self, interaction: Interaction, submission: Submission) -> None:
         """Edit the picture of a message, or the session's last one."""
@@ -181,7 +190,8 @@ class Controls:
         if wishes.kind_of(job.recipe, spec) is WorkflowKind.FORM:
             await self._form.open(interaction, draft_of(job))
             return
-        await interaction.response.send_modal(remix_form(job, spec, texts))
+        typed = await self._typed.of(UserId(interaction.user.id), job.id, self._house.clock.now())
+        await interaction.response.send_modal(remix_form(job, spec, texts, typed))
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.show_recipe(interaction, job)

@@ -9,6 +9,7 @@ from modules.discord.failures import show_privately
 from modules.discord.house import House
 from modules.discord.posting import Attached, Post
 from modules.discord.session_rooms import SessionRooms
+from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.notices import notice
 from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
 from modules.discord.views.recipe_card import recipe_card, recipe_file
@@ -112,6 +113,7 @@ class OwnPictures:
         for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):
             await self._house.studio.cancel(job.id)
         await Drafts(self._house.control).drop(user_id)
+        await TypedWindows(self._house.control).drop(user_id)
         await self._house.people.erase(user_id)
         await interaction.edit_original_response(view=notice(texts("mydata.erased")))
 

@@ -107,22 +107,29 @@ def edit_form(job: Job, index: int | None, texts: Texts, *, has_reference: bool 
     return form
 
 
-def remix_form(job: Job, spec: ModelSpec, texts: Texts) -> Form:
-    """Everything of the recipe that can be changed in five fields, prefilled."""
+def remix_form(job: Job, spec: ModelSpec, texts: Texts, typed: Mapping[str, str] | None = None) -> Form:
+    """Everything of the recipe that can be changed in five fields, prefilled; with what was `typed` before where there is any."""
     recipe = job.recipe
+
+    def now(field: str, value: object) -> str:
+        return (typed or {}).get(field, str(value))
+
     form = Form(FormName.REMIX, texts("form.remix.title"), job.id)
-    form.paragraph("prompt", texts("form.prompt"), recipe.prompt, required=True)
+    form.paragraph("prompt", texts("form.prompt"), now("prompt", recipe.prompt), required=True)
     if spec.has_negative_prompt:
-        form.paragraph("negative_prompt", texts("form.negative_prompt"), recipe.negative_prompt)
+        form.paragraph("negative_prompt", texts("form.negative_prompt"), now("negative_prompt", recipe.negative_prompt))
     if recipe.size is not None:
-        form.line("size", texts("form.size"), str(recipe.size))
-    form.line("seed", texts("form.seed"), str(recipe.seed), limit=20)
+        form.line("size", texts("form.size"), now("size", recipe.size))
+    form.line("seed", texts("form.seed"), now("seed", recipe.seed), limit=20)
     if spec.shows_steps:
         form.line(
-            "steps", texts("form.steps", low=round(spec.steps.low), high=round(spec.steps.high)), str(recipe.steps), limit=4
+            "steps",
+            texts("form.steps", low=round(spec.steps.low), high=round(spec.steps.high)),
+            now("steps", recipe.steps),
+            limit=4,
         )
     else:
-        form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), str(recipe.count), limit=1)
+        form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), now("count", recipe.count), limit=1)
     return form
 
 

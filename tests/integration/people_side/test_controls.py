@@ -109,8 +109,23 @@ async def test_remix_is_prefilled_and_says_which_field_is_wrong(front: Front, pe
     assert (await front.studio.only_job()).recipe.steps == 15
 
 
-async def _open_again(person: Person, result: Seen) -> Modal:
-    opened = await person.press(result, "Remix")
+async def test_a_remix_with_a_fault_opens_again_with_everything_that_was_typed(door: FrontDoor, people: People) -> None:
+    ana = await people.be("ana")
+    async with door.open() as front:
+        _, result = await delivered(front, ana, model="sdxl", prompt="un faro")
+        window = await _open_again(ana, result, "Rehacer")
+        await ana.submit(window, prompt="un faro con niebla", seed="77", steps="1e9", size="64x2")
+    async with door.open() as second:
+        again = await _open_again(ana, result, "Rehacer")
+        assert again.typed | {"prompt": "un faro con niebla", "seed": "77", "steps": "1e9", "size": "64x2"} == again.typed
+        await ana.submit(again, steps="20", size="768x512")
+        recipe = (await second.studio.only_job()).recipe
+        assert (recipe.prompt, recipe.seed, recipe.steps) == ("un faro con niebla", 77, 20)
+        assert (await _open_again(ana, result, "Rehacer")).typed["prompt"] == "un faro"
+
+
+async def _open_again(person: Person, result: Seen, label: str = "Remix") -> Modal:
+    opened = await person.press(result, label)
     assert opened.modal is not None
     return opened.modal
 
