@@ -166,7 +166,7 @@ class Outbox(Protocol):
         ...
 
     async def release(self, now: datetime) -> None:
-        """Everything owed is due now, whoever held it or waited: for a caller who knows that no other courier lives."""
+        """Everything owed is due now and untried, whoever held it: for a caller who knows that no other courier lives."""
         ...
 
     async def undeliverable(self, job_id: JobId, kind: MessageKind) -> None:
