@@ -130,8 +130,10 @@ class Controls:
         """What was typed is kept until it is right: the button then opens the window with it."""
         user_id = UserId(interaction.user.id)
         await self._typed.keep(user_id, job.id, submission.answers, self._house.clock.now())
-        await self._ask(interaction, job, self._remixed(job, submission), Origin.REMIX)
+        wish = self._remixed(job, submission)
+        done = await self._asking.ask(interaction, wish, Origin.REMIX, guild_id=job.guild_id, parent_id=job.id)
         await self._typed.drop(user_id)
+        await self._show_place(interaction, done, job.guild_id)
 
     async def _edit_message(self, interaction: Interaction, submission: Submission) -> None:
         """Edit the picture of a message, or the session's last one."""

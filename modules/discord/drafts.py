@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from modules.discord.numbers import decimal_number, seed_number, whole_number
+from modules.discord.warm_notes import WarmNotes
 from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Job
@@ -17,8 +17,6 @@ from modules.domain.ports import Catalogue, ControlStore
 from modules.domain.recipes import MAX_PICTURES_PER_JOB, Lora, ModelName, Seed
 from modules.domain.records import FormDefaults, PersonSettings
 
-#: As long as the interaction that opened the form could be answered; then a fresh form is kinder than an old one.
-LIFE = timedelta(minutes=15)
 MAX_LORAS = 4
 #: What the modal's fields promise (cards.md); a model may allow less, which the catalogue says.
 STEPS_RANGE = (1, 150)
@@ -166,54 +164,33 @@ class Drafts:
     """Everybody's drafts, apart from each other."""
 
     def __init__(self, control: ControlStore) -> None:
-        self._control = control
+        self._notes = WarmNotes(control, "draft")
 
     async def load(self, user_id: UserId, now: datetime) -> Draft | None:
         """The person's draft; None when there is none, it is too old, or another version wrote it."""
-        stored = await self._control.get(_key(user_id))
-        if stored is None:
-            return None
-        if _is_old(stored, now):
-            return None
+        note = await self._notes.load(user_id, now)
         try:
-            return _draft_from(json.loads(stored))
+            return None if note is None else _draft_from(note)
         except (TypeError, KeyError):
             return None
 
     async def save(self, user_id: UserId, draft: Draft, now: datetime) -> None:
-        """Keep it from now on for LIFE."""
-        await self._control.set(_key(user_id), json.dumps(asdict(draft) | {"saved_at": now.isoformat()}))
+        """Keep it while it is warm."""
+        await self._notes.save(user_id, asdict(draft), now)
 
     async def drop(self, user_id: UserId) -> None:
         """It became a job, or its person is to be forgotten."""
-        await self._control.set(_key(user_id), None)
+        await self._notes.drop(user_id)
 
     async def sweep(self, now: datetime) -> None:
-        """Forget the drafts that nobody came back to: prompts are not kept for longer than they are of use."""
-        for key, stored in (await self._control.with_prefix(_KEY)).items():
-            if _is_old(stored, now):
-                await self._control.set(key, None)
+        """Forget the drafts that nobody came back to."""
+        await self._notes.sweep(now)
 
 
 def _draft_from(kept: Mapping[str, Any]) -> Draft:
     """What `asdict` made. Raises KeyError and TypeError for what another version wrote."""
     known: dict[str, Any] = {field.name: kept[field.name] for field in fields(Draft)}
     return Draft(**known | {name: tuple(known[name]) for name in ("loras", "strengths")})
-
-
-def _is_old(stored: str, now: datetime) -> bool:
-    """Also what another version wrote and we cannot date."""
-    try:
-        return now - datetime.fromisoformat(json.loads(stored)["saved_at"]) > LIFE
-    except (ValueError, TypeError, KeyError):
-        return True
-
-
-_KEY = "discord.draft."
-
-
-def _key(user_id: UserId) -> str:
-    return f"{_KEY}{user_id}"
 
 
 def first_draft(models: Sequence[ModelSpec], settings: PersonSettings) -> Draft:

@@ -16,6 +16,7 @@ from modules.discord.failures import show_privately
 from modules.discord.posting import Attached
 from modules.discord.suggestions import MAX_SUGGESTIONS, model_choices, size_choices
 from modules.discord.translator import phrase as _
+from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.buttons import Act, button
 from modules.discord.views.layout import Accent, card
 from modules.discord.views.notices import notice
@@ -128,8 +129,13 @@ class MyPictures(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         texts = await self.bot.voices.for_person(interaction)
         user_id = UserId(interaction.user.id)
-        draft = await Drafts(self.bot.house.control).load(user_id, self.bot.house.clock.now())
-        stored = {**await self.bot.house.people.export(user_id), "draft": asdict(draft) if draft else None}
+        now = self.bot.house.clock.now()
+        draft = await Drafts(self.bot.house.control).load(user_id, now)
+        stored = {
+            **await self.bot.house.people.export(user_id),
+            "draft": asdict(draft) if draft else None,
+            "typed": await TypedWindows(self.bot.house.control).all_of(user_id, now),
+        }
         text = await asyncio.to_thread(json.dumps, stored, ensure_ascii=False, indent=2, default=str)
         file = Attached(name="fullet-mydata.json", data=text.encode())
         view = card(Accent.GREY, texts("mydata.exported"), ui.File(f"attachment://{file.name}"))

@@ -115,6 +115,9 @@ async def test_a_remix_with_a_fault_opens_again_with_everything_that_was_typed(d
         _, result = await delivered(front, ana, model="sdxl", prompt="un faro")
         window = await _open_again(ana, result, "Rehacer")
         await ana.submit(window, prompt="un faro con niebla", seed="77", steps="1e9", size="64x2")
+        export = await ana.slash("mydata export")
+        assert export.message is not None
+        assert json.loads(await ana.download(export.message.files[0].url))["typed"]["prompt"] == "un faro con niebla"
     async with door.open() as second:
         again = await _open_again(ana, result, "Rehacer")
         assert again.typed | {"prompt": "un faro con niebla", "seed": "77", "steps": "1e9", "size": "64x2"} == again.typed
