@@ -57,6 +57,7 @@ class Switches:
         self._clock = clock
         self._max_age_s = max_age_s
         self._read_at = float("-inf")
+        self._expiries = 0
         self.is_paused = False
         self._drained: frozenset[str] = frozenset()
 
@@ -67,6 +68,7 @@ class Switches:
     def expire(self) -> None:
         """Another process changed one."""
         self._read_at = float("-inf")
+        self._expiries += 1
 
     async def keep_fresh(self) -> None:
         """Read them again unless that was done just now: whoever asks at every turn of the queue asks often."""
@@ -75,11 +77,12 @@ class Switches:
 
     async def refresh(self) -> None:
         """Read them again."""
-        asked_at = self._clock.monotonic()
+        asked_at, expiries = self._clock.monotonic(), self._expiries
         self.is_paused = await self._control.get(PAUSED_KEY) is not None
         drained = await self._control.with_prefix(DRAINED_PREFIX)
         self._drained = frozenset(key.removeprefix(DRAINED_PREFIX) for key in drained)
-        self._read_at = asked_at
+        if expiries == self._expiries:  # else what we read may be from before the change
+            self._read_at = asked_at
 
 
 @dataclass(slots=True, kw_only=True)
