@@ -15,6 +15,7 @@ from modules.discord.refusals import DISCORD_TROUBLE, refusal_of
 from modules.domain.errors import FulletError
 from modules.domain.events import JobSettled
 from modules.domain.jobs import JobState
+from modules.domain.people import MessageId
 from modules.domain.records import MessageKind, OutboxItem
 
 log = structlog.get_logger(__name__)
@@ -113,14 +114,12 @@ class Courier:
 
     async def _deliver(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> None:
         with structlog.contextvars.bound_contextvars(job_id=str(item.job_id)):
-            keeping = tasks.create_task(self._keep_hold(item), name=f"courier-hold-{item.job_id}")
             try:
-                await self._try_once(item)
+                await self._try_once(item, tasks)
             except FulletError as error:
                 # The database is away: the intent stands, the hold runs out, and the item comes back by itself.
                 log.warning("delivery_not_noted", code=error.code.value)
             finally:
-                keeping.cancel()
                 self._in_hand.discard((item.job_id, item.kind))
                 if not self._in_hand:
                     self._idle.set()
@@ -135,10 +134,18 @@ class Courier:
             except FulletError as error:
                 log.info("hold_not_kept", code=error.code.value)  # whoever takes it looks before sending
 
-    async def _try_once(self, item: OutboxItem) -> None:
+    async def _send(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> MessageId | None:
+        """Have it delivered, holding it meanwhile and no longer: what is noted afterwards is not to be overwritten."""
+        keeping = tasks.create_task(self._keep_hold(item), name=f"courier-hold-{item.job_id}")
         try:
             async with asyncio.timeout(DELIVERY_TIMEOUT_S):
-                message_id = await self._delivery.deliver(item)
+                return await self._delivery.deliver(item)
+        finally:
+            keeping.cancel()
+
+    async def _try_once(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> None:
+        try:
+            message_id = await self._send(item, tasks)
         except NowhereToSend:
             log.warning("delivery_impossible", message_kind=item.kind.value)
             await self._house.outbox.undeliverable(item.job_id, item.kind)
