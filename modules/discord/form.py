@@ -138,10 +138,8 @@ class GenerationForm:
         spec = self._spec(draft)
         note = await self._note_on(interaction)
         trial = replace(draft, prompt="a trial", seed="")
-        if note or faults_of(trial, spec, self._house.catalogue):
-            await self._show(
-                interaction, draft, note=note or "gen.not_saved"
-            )  # or every form from now on would begin with a fault
+        if note or faults_of(trial, spec, self._house.catalogue):  # saved, every form from now on would begin with a fault
+            await self._show(interaction, draft, note=note or "gen.not_saved")
             return
         settings = await self._house.people.settings(UserId(interaction.user.id))
         wanted = replace(

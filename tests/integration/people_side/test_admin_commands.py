@@ -26,6 +26,15 @@ async def test_clearall_removes_every_slash_command_and_sync_brings_them_back(fr
     assert "on its way" in answer.text
 
 
+async def test_while_discord_takes_its_time_the_bot_shows_that_it_is_at_it(door: FrontDoor, front: Front, people: People) -> None:
+    elena = await people.be("elena")
+    await elena.wait_for_command("imagine")
+    for number, (said, answer) in enumerate((("!clearall", "are removed"), ("!sync", "are registered")), start=1):
+        await elena.say(said, "admin-tools")
+        await elena.wait_for_message(lambda m, answer=answer: m.by_bot and answer in m.content, channel="admin-tools")  # type: ignore[misc] # the loop's own
+        assert len(door.calls(r"^POST /channels/\d+/typing$")) == number
+
+
 async def test_cleared_commands_stay_away_over_a_restart(door: FrontDoor, people: People) -> None:
     elena = await people.be("elena")
     async with door.open():
