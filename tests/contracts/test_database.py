@@ -466,7 +466,7 @@ def read_only_file(migrated_file: Path) -> Iterator[Path]:
 OPEN_AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
-import aiosqlite, sqlalchemy.dialects.sqlite.aiosqlite  # while whoever we become may still read them
+import sqlalchemy.dialects.sqlite.pysqlite  # while whoever we become may still read them
 from modules.domain.errors import FulletError
 from modules.utils.clock import SystemClock
 from modules.utils.database import open_database

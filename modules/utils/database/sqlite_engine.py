@@ -1,8 +1,9 @@
 """SQLite: one file, one writer, several readers.
 
 Eight concurrent writers were measured at p99 448 ms against 9 ms for one: so there is one connection that writes, in a thread of
-its own, behind a lock. A whole transaction is one hop to that thread (measured: 0.5 ms for eight statements, where the same
-through aiosqlite, several hops a statement, takes 2.7 ms). Readers are aiosqlite's.
+its own, behind a lock. Readers have a few threads and connections of their own, which may only read. A whole transaction, and a
+whole read, is one hop to such a thread (measured: 0.5 ms for eight statements, where the same through aiosqlite, several hops a
+statement, takes 2.7 ms; docs/decisions/0020 and 0061).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine.url import URL
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.utils.database.engine import DatabaseReport, Engine, border, finished
@@ -23,6 +24,7 @@ from modules.utils.database.migrations import migrate, newest_revision, revision
 from modules.utils.database.urls import SqliteTarget
 from modules.utils.database.wakeups import Hub, Wakeup, take_told
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: How long SQLite waits for another process that holds the lock.
@@ -56,27 +58,28 @@ class SqliteEngine(Engine):
         super().__init__(hub)
         self._target = target
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
-        database = str(target.path)
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
+        self._reading = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="sqlite-reader")
+        url = URL.create("sqlite", database=str(target.path))
         # no parameters in errors: they are people's prompts
-        self._writer = create_engine(URL.create("sqlite", database=database), hide_parameters=True, pool_size=1, max_overflow=0)
+        self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0)
         event.listen(self._writer, "connect", _prepare)
         event.listen(self._writer, "begin", _begin_immediate)
-        self._readers = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=database),
+        self._readers = create_engine(
+            url,
             hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             pool_size=READERS,
             max_overflow=0,
-            pool_timeout=TURN_TIMEOUT_S,
+            pool_reset_on_return=None,  # in autocommit there is nothing to roll back
         )
-        event.listen(self._readers.sync_engine, "connect", _prepare_reader)
+        event.listen(self._readers, "connect", _prepare_reader)
 
     async def open(self) -> None:
         """Create the file for its owner's eyes only (it holds prompts), then bring the tables up to date."""
         with border():
             await asyncio.to_thread(self._create_file)
-            await self._on_thread(self._migrate)
+            await _on(self._writing, self._migrate)
 
     def _create_file(self) -> None:
         self._target.path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +104,19 @@ class SqliteEngine(Engine):
                 driver.close()
 
     async def close(self) -> None:
-        """Waits for the transaction under way."""
+        """Waits for the transaction and the reads under way."""
         async with self._turn:
-            await self._readers.dispose()
-            await self._on_thread(self._writer.dispose)
-            self._thread.shutdown(wait=False)
+            await asyncio.to_thread(self._reading.shutdown)
+            self._readers.dispose()
+            await _on(self._writing, self._writer.dispose)
+            self._writing.shutdown(wait=False)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        async with self._readers.connect() as connection:
-            return await connection.run_sync(work)
+        return await _on(self._reading, self._look, work)
+
+    def _look(self, work: Callable[[Connection], T]) -> T:
+        with self._readers.connect() as connection:
+            return work(connection)
 
     async def _write(self, work: Callable[[Connection], T], *, is_exclusive: bool) -> T:
         """Every write is exclusive here."""
@@ -122,7 +129,7 @@ class SqliteEngine(Engine):
 
     async def _write_and_pass_on(self, work: Callable[[Connection], T]) -> T:
         try:
-            result, told = await self._on_thread(lambda: self._transact(work))
+            result, told = await _on(self._writing, self._transact, work)
         finally:
             self._turn.release()
         self.hub.publish(told)
@@ -132,9 +139,6 @@ class SqliteEngine(Engine):
         with self._writer.begin() as connection:
             take_told(connection)
             return work(connection), take_told(connection)
-
-    async def _on_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def notify(self, topic: str, payload: str) -> None:
         """This process only: an SQLite file belongs to one program."""
@@ -156,6 +160,10 @@ class SqliteEngine(Engine):
             is_durable=journal == "wal",
             ignored=self._target.ignored,
         )
+
+
+async def _on(threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, partial(call, *args, **kwargs))
 
 
 def _prepare(connection: _DriverConnection, _record: object) -> None:
