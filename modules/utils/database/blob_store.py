@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
@@ -19,6 +19,10 @@ from modules.utils.database.tables import blob, job, last_picture, reference_pic
 
 #: So many pictures in one transaction of the sweep: megabytes each, and everybody else waits for the writer meanwhile.
 SWEPT_AT_ONCE = 20
+
+# Built once: building a statement takes longer than running one like these.
+_THE_BLOB = select(blob).where(blob.c.id == bindparam("this_blob"))
+_OF_JOB = select(blob.c.id).where(blob.c.job_id == bindparam("this_job")).order_by(blob.c.picture_index)
 
 
 class SqlBlobStore:
@@ -74,15 +78,14 @@ class SqlBlobStore:
 
 
 def _get(connection: Connection, blob_id: BlobId) -> Picture | None:
-    row = connection.execute(select(blob).where(blob.c.id == blob_id)).one_or_none()
+    row = connection.execute(_THE_BLOB, {"this_blob": blob_id}).one_or_none()
     if row is None:
         return None
     return Picture(data=bytes(row.data), format=PictureFormat(row.format), size=Dimensions(row.width_px, row.height_px))
 
 
 def _of_job(connection: Connection, job_id: JobId) -> Sequence[BlobId]:
-    query = select(blob.c.id).where(blob.c.job_id == job_id).order_by(blob.c.picture_index)
-    return [BlobId(blob_id) for blob_id in connection.execute(query).scalars()]
+    return [BlobId(blob_id) for blob_id in connection.execute(_OF_JOB, {"this_job": job_id}).scalars()]
 
 
 def _last_of(connection: Connection, user_id: UserId) -> BlobId | None:

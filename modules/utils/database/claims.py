@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, func, insert, select, update
 
 from modules.domain.jobs import Attempt, AttemptId, BootId, JobId, JobState, ServerName
 from modules.domain.people import UserId
@@ -31,6 +31,25 @@ _SEEN = (
     job.c.is_mergeable,
     job.c.skips,
     job.c.runs_alone,
+)
+
+# Built once: building a statement takes longer than running one like these.
+_SNAPSHOT = (
+    select(*_SEEN, account.c.vt, account.c.weight, select(fairness.c.floor).scalar_subquery().label("floor"))
+    .join(account, account.c.user_id == job.c.user_id)
+    .where(_WAITING)
+    .order_by(job.c.seq)
+)
+_LEASE_OF_ANOTHER = select(lease.c.boot_id).where(
+    lease.c.server == bindparam("of_server"), lease.c.expires_at > bindparam("now"), lease.c.boot_id != bindparam("our_boot")
+)
+_LEAST_SERVED = (
+    select(account.c.user_id)
+    .join(job, job.c.user_id == account.c.user_id)
+    .where(_WAITING, job.c.exact_key.in_(bindparam("exact_keys", expanding=True)))
+    .group_by(account.c.user_id, account.c.vt)
+    .order_by(account.c.vt, func.min(job.c.seq))
+    .limit(bindparam("at_most", type_=Integer))
 )
 
 
@@ -58,13 +77,7 @@ def claim(
 
 def read_snapshot(connection: Connection, *conditions: ColumnElement[bool]) -> QueueSnapshot:
     """Waiting jobs, their people's accounts and the floor, in one statement and so from one moment."""
-    floor = select(fairness.c.floor).scalar_subquery().label("floor")
-    rows = connection.execute(
-        select(*_SEEN, account.c.vt, account.c.weight, floor)
-        .join(account, account.c.user_id == job.c.user_id)
-        .where(_WAITING, *conditions)
-        .order_by(job.c.seq)
-    ).all()
+    rows = connection.execute(_SNAPSHOT.where(*conditions) if conditions else _SNAPSHOT).all()
     if not rows:
         return QueueSnapshot(jobs=(), accounts={}, floor=connection.execute(select(fairness.c.floor)).scalar_one())
     return QueueSnapshot(
@@ -90,24 +103,12 @@ def _waiting_job(row: AnyRow) -> WaitingJob:
 
 
 def _is_leased_to_another(connection: Connection, server: ServerName, boot_id: BootId, now: datetime) -> bool:
-    held = select(lease.c.boot_id).where(lease.c.server == server, lease.c.expires_at > now, lease.c.boot_id != boot_id)
-    return connection.execute(held).first() is not None
+    return connection.execute(_LEASE_OF_ANOTHER, {"of_server": server, "now": now, "our_boot": boot_id}).first() is not None
 
 
 def _least_served(connection: Connection, exact_keys: Collection[str], max_people: int) -> Sequence[UserId]:
     """By `vt`, then by who has waited longest; only those with something that this server may run."""
-    return (
-        connection.execute(
-            select(account.c.user_id)
-            .join(job, job.c.user_id == account.c.user_id)
-            .where(_WAITING, job.c.exact_key.in_(exact_keys))
-            .group_by(account.c.user_id, account.c.vt)
-            .order_by(account.c.vt, func.min(job.c.seq))
-            .limit(max_people)
-        )
-        .scalars()
-        .all()
-    )
+    return connection.execute(_LEAST_SERVED, {"exact_keys": list(exact_keys), "at_most": max_people}).scalars().all()
 
 
 def _carry_out(

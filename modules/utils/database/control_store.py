@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from modules.domain.people import UserId
 from modules.domain.records import AuditEntry
@@ -12,6 +12,8 @@ from modules.utils.database.engine import Engine
 from modules.utils.database.steps import upsert
 from modules.utils.database.tables import audit, control
 from modules.utils.database.wakeups import Topic, tell
+
+_VALUE = select(control.c.value).where(control.c.key == bindparam("of_key"))
 
 
 class SqlControlStore:
@@ -42,7 +44,7 @@ class SqlControlStore:
 
 
 def _get(connection: Connection, key: str) -> str | None:
-    return connection.execute(select(control.c.value).where(control.c.key == key)).scalar_one_or_none()
+    return connection.execute(_VALUE, {"of_key": key}).scalar_one_or_none()
 
 
 def _set(connection: Connection, key: str, value: str | None) -> None:

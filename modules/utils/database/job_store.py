@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, or_, update
+from sqlalchemy import Connection, bindparam, or_, update
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Picture
@@ -18,6 +18,8 @@ from modules.domain.servers import RunReport
 from modules.utils.database import acceptance, claims, leases, lookups, settling
 from modules.utils.database.engine import Engine
 from modules.utils.database.tables import job, outbox
+
+_HANG = update(job).where(job.c.id == bindparam("this_job"))
 
 
 class SqlJobStore:
@@ -149,7 +151,7 @@ class SqlJobStore:
 
 
 def _set_card(connection: Connection, job_id: JobId, message_id: MessageId | None) -> None:
-    connection.execute(update(job).where(job.c.id == job_id).values(card_message_id=message_id))
+    connection.execute(_HANG, {"this_job": job_id, "card_message_id": message_id})
 
 
 def _move_channel(connection: Connection, user_id: UserId, channel_id: ChannelId) -> None:

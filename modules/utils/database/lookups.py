@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
@@ -13,10 +13,25 @@ from modules.utils.database.codecs import job_of, work_of
 from modules.utils.database.tables import active_slot, attempt, attempt_job, job, lease
 from modules.utils.database.types import AnyRow
 
+# Built once: building a statement takes longer than running one like these.
+_THE_JOB = select(job).where(job.c.id == bindparam("this_job"))
+_ACTIVE = select(func.count()).where(active_slot.c.user_id == bindparam("of_user"))
+_OLDEST_OF_EACH = select(func.min(job.c.seq)).where(job.c.state == JobState.QUEUED).group_by(job.c.exact_key)
+_WAITING_CLASSES = select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.is_mergeable, job.c.cost_s).where(
+    job.c.seq.in_(_OLDEST_OF_EACH)
+)
+_OWED = (
+    select(job.c.attempt_id, func.count())
+    .where(
+        job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), job.c.state.in_(sorted(IN_FLIGHT_STATES))
+    )
+    .group_by(job.c.attempt_id)
+)
+
 
 def read_job(connection: Connection, job_id: JobId) -> Job | None:
     """See `JobStore.job`."""
-    row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+    row = connection.execute(_THE_JOB, {"this_job": job_id}).one_or_none()
     return None if row is None else job_of(row)
 
 
@@ -42,16 +57,12 @@ def read_jobs(
 
 def count_active(connection: Connection, user_id: UserId) -> int:
     """See `JobStore.active_count`."""
-    return connection.execute(select(func.count()).where(active_slot.c.user_id == user_id)).scalar_one()
+    return connection.execute(_ACTIVE, {"of_user": user_id}).scalar_one()
 
 
 def read_waiting_classes(connection: Connection) -> Mapping[str, WorkClass]:
     """See `JobStore.waiting_classes`; of jobs with the same key, the oldest speaks for all."""
-    oldest = select(func.min(job.c.seq)).where(job.c.state == JobState.QUEUED).group_by(job.c.exact_key)
-    rows = connection.execute(
-        select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.is_mergeable, job.c.cost_s).where(job.c.seq.in_(oldest))
-    )
-    return {row.exact_key: work_of(row) for row in rows}
+    return {row.exact_key: work_of(row) for row in connection.execute(_WAITING_CLASSES)}
 
 
 def read_attempt(connection: Connection, attempt_id: AttemptId) -> Attempt | None:
@@ -62,9 +73,8 @@ def read_attempt(connection: Connection, attempt_id: AttemptId) -> Attempt | Non
 
 def count_owed(connection: Connection, attempt_ids: Collection[AttemptId]) -> Mapping[AttemptId, int]:
     """See `JobStore.owed_counts`."""
-    is_owed = job.c.state.in_(sorted(IN_FLIGHT_STATES))
-    query = select(job.c.attempt_id, func.count()).where(job.c.attempt_id.in_(attempt_ids), is_owed).group_by(job.c.attempt_id)
-    found = {AttemptId(attempt_id): count for attempt_id, count in connection.execute(query)}
+    rows = connection.execute(_OWED, {"these_attempts": list(attempt_ids)})
+    found = {AttemptId(attempt_id): count for attempt_id, count in rows}
     return {attempt_id: found.get(attempt_id, 0) for attempt_id in attempt_ids}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, exists, func, or_, select, update
 
 from modules.domain.jobs import JobId, JobState
 from modules.domain.people import MessageId
@@ -19,6 +19,28 @@ from modules.utils.database.wakeups import Topic, tell
 
 #: Nothing is put off for longer at once. What is due later than that was written before the clock was set back: it is due.
 FURTHEST = timedelta(minutes=10)
+
+# Built once: building a statement takes longer than running one like these.
+_IS_THIS = (outbox.c.job_id == bindparam("this_job")) & (outbox.c.kind == bindparam("this_kind"))
+_IS_DUE = or_(outbox.c.due_at <= bindparam("now"), outbox.c.due_at > bindparam("furthest"))
+_DUE = (
+    select(outbox)
+    .where(outbox.c.is_owed, _IS_DUE)
+    .order_by(outbox.c.due_at, outbox.c.created_at)
+    .limit(bindparam("at_most", type_=Integer))
+)
+_INTEND = (
+    update(outbox)
+    .where(_IS_THIS, outbox.c.is_owed, _IS_DUE)
+    .values(
+        due_at=bindparam("held_until"),
+        tries=outbox.c.tries + 1,
+        first_try_at=func.coalesce(outbox.c.first_try_at, bindparam("now", type_=outbox.c.first_try_at.type)),
+    )
+    .returning(outbox)
+)
+_STRIKE_OFF = update(outbox).where(_IS_THIS, outbox.c.sent_at.is_(None)).values(is_owed=False)
+_NEXT = select(func.min(outbox.c.due_at)).where(outbox.c.is_owed)
 
 
 class SqlOutbox:
@@ -65,28 +87,20 @@ def _this(job_id: JobId, kind: MessageKind) -> ColumnElement[bool]:
     return (outbox.c.job_id == job_id) & (outbox.c.kind == kind)
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(outbox.c.due_at <= now, outbox.c.due_at > now + FURTHEST)
-
-
 def _due(connection: Connection, now: datetime, limit: int) -> Sequence[OutboxItem]:
-    query = select(outbox).where(outbox.c.is_owed, _is_due(now)).order_by(outbox.c.due_at, outbox.c.created_at)
-    return [outbox_item_of(row) for row in connection.execute(query.limit(limit))]
+    rows = connection.execute(_DUE, {"now": now, "furthest": now + FURTHEST, "at_most": limit})
+    return [outbox_item_of(row) for row in rows]
 
 
 def _claim_send(connection: Connection, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
-    intent = (
-        update(outbox)
-        .where(_this(job_id, kind), outbox.c.is_owed, _is_due(now))
-        .values(due_at=now + hold, tries=outbox.c.tries + 1, first_try_at=func.coalesce(outbox.c.first_try_at, now))
-    )
-    row = connection.execute(intent.returning(outbox)).one_or_none()
+    intent = {"this_job": job_id, "this_kind": kind, "now": now, "furthest": now + FURTHEST, "held_until": now + hold}
+    row = connection.execute(_INTEND, intent).one_or_none()
     return None if row is None else outbox_item_of(row)
 
 
 def _delivered(connection: Connection, job_id: JobId, kind: MessageKind, message_id: MessageId | None, now: datetime) -> bool:
-    sent = update(outbox).where(_this(job_id, kind), outbox.c.sent_at.is_(None))
-    if connection.execute(sent.values(is_owed=False, sent_at=now, message_id=message_id)).rowcount == 0:
+    sent = {"this_job": job_id, "this_kind": kind, "sent_at": now, "message_id": message_id}
+    if connection.execute(_STRIKE_OFF, sent).rowcount == 0:
         return False
     if kind is MessageKind.RESULT:
         move(connection, job_id, JobState.DELIVERED, result_message_id=message_id)
@@ -123,5 +137,5 @@ def _send_again(connection: Connection, job_id: JobId, now: datetime) -> bool:
 
 
 def _next_due(connection: Connection) -> datetime | None:
-    due: datetime | None = connection.execute(select(func.min(outbox.c.due_at)).where(outbox.c.is_owed)).scalar_one()
+    due: datetime | None = connection.execute(_NEXT).scalar_one()
     return due

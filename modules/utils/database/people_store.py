@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, union, update
 
 from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
@@ -36,6 +36,10 @@ PROMPTS_READ = 500
 #: Columns and the fields they hold; a row already has a `count` of its own, as every tuple does.
 _SETTINGS = {"picture_count" if field.name == "count" else field.name: field.name for field in fields(PersonSettings)}
 del _SETTINGS["user_id"]
+
+# Built once: building a statement takes longer than running one like these.
+_THE_PERSON = select(person).where(person.c.user_id == bindparam("of_user"))
+_THE_GUILD = select(guild).where(guild.c.guild_id == bindparam("of_guild"))
 
 
 class SqlPeopleStore:
@@ -74,7 +78,7 @@ class SqlPeopleStore:
 
 
 def _settings(connection: Connection, user_id: UserId) -> PersonSettings:
-    row = connection.execute(select(person).where(person.c.user_id == user_id)).one_or_none()
+    row = connection.execute(_THE_PERSON, {"of_user": user_id}).one_or_none()
     if row is None:
         return PersonSettings(user_id=user_id)
     return PersonSettings(
@@ -97,7 +101,7 @@ def _save_settings(connection: Connection, settings: PersonSettings) -> None:
 
 
 def _guild(connection: Connection, guild_id: GuildId) -> GuildSettings:
-    row = connection.execute(select(guild).where(guild.c.guild_id == guild_id)).one_or_none()
+    row = connection.execute(_THE_GUILD, {"of_guild": guild_id}).one_or_none()
     if row is None:
         return GuildSettings(guild_id=guild_id)
     return GuildSettings(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
 
 from modules.domain.jobs import ACTIVE_STATES, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
@@ -13,7 +13,11 @@ from modules.domain.sessions import Session
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import upsert
 from modules.utils.database.tables import job, outbox, session
-from modules.utils.database.types import AnyRow
+from modules.utils.database.types import AnyRow, AnySelect
+
+#: Built once: building a statement takes longer than running one like these.
+_OF_PERSON = select(session).where(session.c.guild_id == bindparam("of_guild"), session.c.user_id == bindparam("of_user"))
+_IN_CHANNEL = select(session).where(session.c.channel_id == bindparam("in_channel"))
 
 
 class SqlSessionStore:
@@ -24,11 +28,11 @@ class SqlSessionStore:
 
     async def get(self, guild_id: GuildId, user_id: UserId) -> Session | None:
         """The person's session in this guild."""
-        return await self._engine.read(_one, (session.c.guild_id == guild_id) & (session.c.user_id == user_id))
+        return await self._engine.read(_one, _OF_PERSON, {"of_guild": guild_id, "of_user": user_id})
 
     async def by_channel(self, channel_id: ChannelId) -> Session | None:
         """The session that lives in this channel."""
-        return await self._engine.read(_one, session.c.channel_id == channel_id)
+        return await self._engine.read(_one, _IN_CHANNEL, {"in_channel": channel_id})
 
     async def save(self, session: Session) -> None:
         """Create it, or note its new channel. Raises ValueError when the channel is another person's."""
@@ -60,8 +64,8 @@ def _session_of(row: AnyRow) -> Session:
     )
 
 
-def _one(connection: Connection, which: ColumnElement[bool]) -> Session | None:
-    row = connection.execute(select(session).where(which)).one_or_none()
+def _one(connection: Connection, query: AnySelect, of: Mapping[str, int]) -> Session | None:
+    row = connection.execute(query, of).one_or_none()
     return None if row is None else _session_of(row)
 
 

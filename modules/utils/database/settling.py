@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import Connection, func, insert, select, true, update
+from sqlalchemy import Connection, bindparam, func, insert, select, true, update
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Picture
@@ -18,6 +18,15 @@ from modules.utils.database.codecs import job_of
 from modules.utils.database.steps import free_slot, move, refund, upsert
 from modules.utils.database.tables import attempt, attempt_job, blob, job, last_picture, outbox
 from modules.utils.database.wakeups import Topic, tell
+
+# Built once: building a statement takes longer than running one like these.
+_MEMBERS = (
+    select(attempt.c.server, attempt_job.c.job_id)
+    .join(attempt_job, attempt_job.c.attempt_id == attempt.c.id)
+    .where(attempt.c.id == bindparam("this_attempt"))
+)
+_KEEP = insert(blob)
+_OWE = insert(outbox)
 
 
 def mark_submitted(connection: Connection, attempt_id: AttemptId, now: datetime) -> None:
@@ -66,7 +75,7 @@ def keep_pictures(connection: Connection, pictures: Sequence[Picture], now: date
     """Store pictures; with `job_id` as that job's results, in order."""
     blob_ids = [str(uuid4()) for _ in pictures]
     connection.execute(
-        insert(blob),
+        _KEEP,
         [
             {
                 "id": blob_id,
@@ -185,18 +194,12 @@ def _tell_settled_jobs(connection: Connection, attempt_id: AttemptId, report: Ru
 
 def _made_by(connection: Connection, attempt_id: AttemptId, job_id: JobId) -> tuple[str, int]:
     """The server a result comes from and how many jobs shared the attempt. Raises ValueError for a job that was not in it."""
-    members = (
-        connection.execute(
-            select(attempt.c.server, attempt_job.c.job_id)
-            .join(attempt_job, attempt_job.c.attempt_id == attempt.c.id)
-            .where(attempt.c.id == attempt_id)
-        )
-    ).all()
+    members = connection.execute(_MEMBERS, {"this_attempt": attempt_id}).all()
     if job_id not in {member.job_id for member in members}:
         raise ValueError("the job was never part of this attempt")
     return members[0].server, len(members)
 
 
 def _owe(connection: Connection, job_id: JobId, kind: MessageKind, now: datetime) -> None:
-    connection.execute(insert(outbox).values(job_id=job_id, kind=kind, is_owed=True, due_at=now, created_at=now))
+    connection.execute(_OWE, {"job_id": job_id, "kind": kind, "is_owed": True, "due_at": now, "created_at": now})
     tell(connection, Topic.OUTBOX)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Table, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Table, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from modules.domain.jobs import AttemptId, JobId, JobState
 from modules.domain.people import UserId
@@ -16,6 +19,15 @@ from modules.utils.database.types import AnyRow
 SOURCES: Mapping[JobState, tuple[JobState, ...]] = {
     later: tuple(state for state in JobState if state.may_become(later)) for later in JobState
 }
+
+# Statements of every day are built once: building one takes longer than running it.
+_FREE = delete(active_slot).where(active_slot.c.job_id == bindparam("this_job"))
+_FLOOR = select(fairness.c.floor)
+_WAITING_PEOPLE = select(job.c.user_id).where(job.c.state == JobState.QUEUED)
+_LEAST_WAITING = select(func.min(account.c.vt)).where(account.c.user_id.in_(_WAITING_PEOPLE))
+_LEAST_WAITING_WITH = select(func.min(account.c.vt)).where(
+    account.c.user_id.in_(_WAITING_PEOPLE.where(job.c.exact_key.in_(bindparam("exact_keys", expanding=True))))
+)
 
 
 def move(
@@ -31,37 +43,53 @@ def move(
 
     `of_attempt`: only while this is the attempt it is in. `only_from`: fewer of the legal steps.
     """
-    sources = [state for state in SOURCES[later] if only_from is None or state in only_from]
-    step = update(job).where(job.c.id == job_id, job.c.state.in_(sources)).values(state=later, **columns)
-    if of_attempt is not None:
-        step = step.where(job.c.attempt_id == of_attempt)
-    return connection.execute(step.returning(job)).one_or_none()
+    sources = tuple(state for state in SOURCES[later] if only_from is None or state in only_from)
+    computed = {name: value for name, value in columns.items() if isinstance(value, ColumnElement)}
+    given = {name: value for name, value in columns.items() if name not in computed}
+    step = _step(later, sources, is_of_attempt=of_attempt is not None)
+    if computed:
+        step = step.values(computed)
+    return connection.execute(step, {"this_job": job_id, "this_attempt": of_attempt, **given}).one_or_none()
+
+
+@cache
+def _step(later: JobState, sources: tuple[JobState, ...], *, is_of_attempt: bool) -> ReturningUpdate[*tuple[Any, ...]]:
+    step = update(job).where(job.c.id == bindparam("this_job"), job.c.state.in_(sources)).values(state=later)
+    if is_of_attempt:
+        step = step.where(job.c.attempt_id == bindparam("this_attempt"))
+    return step.returning(job)
 
 
 def upsert(connection: Connection, table: Table, key: Mapping[str, object], columns: Mapping[str, object]) -> None:
     """Insert a row, or change these columns of the one with this key."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    row = dialect.insert(table).values({**key, **columns})
-    connection.execute(row.on_conflict_do_update(index_elements=list(key), set_=dict(columns)))
+    connection.execute(_upsert(connection.dialect.name, table, tuple(key), tuple(columns)), {**key, **columns})
+
+
+@cache
+def _upsert(dialect: str, table: Table, key: tuple[str, ...], columns: tuple[str, ...]) -> Insert:
+    row = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    written: Insert = row.on_conflict_do_update(index_elements=list(key), set_={name: row.excluded[name] for name in columns})
+    return written
 
 
 def free_slot(connection: Connection, job_id: JobId) -> None:
     """The job is active no more; its person may ask for another."""
-    connection.execute(delete(active_slot).where(active_slot.c.job_id == job_id))
+    connection.execute(_FREE, {"this_job": job_id})
 
 
 def floor_of(connection: Connection) -> float:
     """V."""
-    floor: float = connection.execute(select(fairness.c.floor)).scalar_one()
+    floor: float = connection.execute(_FLOOR).scalar_one()
     return floor
 
 
 def least_waiting_vt(connection: Connection, exact_keys: Collection[str] | None = None) -> float | None:
     """The least `vt` of the people who wait (with one of these keys); None when nobody does."""
-    waiting = select(job.c.user_id).where(job.c.state == JobState.QUEUED)
-    if exact_keys is not None:
-        waiting = waiting.where(job.c.exact_key.in_(exact_keys))
-    least: float | None = connection.execute(select(func.min(account.c.vt)).where(account.c.user_id.in_(waiting))).scalar_one()
+    if exact_keys is None:
+        rows = connection.execute(_LEAST_WAITING)
+    else:
+        rows = connection.execute(_LEAST_WAITING_WITH, {"exact_keys": list(exact_keys)})
+    least: float | None = rows.scalar_one()
     return least
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Row, Text, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Row, Select, Text, TypeDecorator
 
 #: A row as Core hands it out; what its columns hold is known to `tables` only.
 AnyRow = Row[*tuple[Any, ...]]
+AnySelect = Select[*tuple[Any, ...]]
 JsonValue = str | int | float | bool | None | Mapping[str, "JsonValue"] | Sequence["JsonValue"]
 
 #: What a PostgreSQL text cannot hold: NUL, and the halves of a surrogate pair that some clients send alone.
