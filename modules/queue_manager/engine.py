@@ -62,7 +62,7 @@ class Engine:
         if is_new:
             log.info("job_accepted", job_id=str(job.id), workflow=job.recipe.workflow, pictures=job.recipe.count)
             self._crew.events.publish(JobAccepted(job_id=job.id))
-            self.changed()
+            self._arrived()
         return await self._ticket(job)
 
     async def _ticket(self, job: Job) -> Accepted:
@@ -116,6 +116,13 @@ class Engine:
         self._places.expire()
         self._crew.events.publish(QueueChanged())
         self._crew.wake_workers()
+
+    def _arrived(self) -> None:
+        """A job came: whoever could take it now looks; a busy worker has nothing to learn from it."""
+        self._places.expire()
+        self._crew.events.publish(QueueChanged())
+        for worker in self.workers.values():
+            worker.offer()
 
     def switched(self) -> None:
         """Another process paused the queue or took a server out of service (or the reverse)."""

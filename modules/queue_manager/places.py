@@ -14,6 +14,8 @@ from modules.queue_manager.neighbours import Neighbours
 
 #: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
 FORECAST_LIFE_S = 1.0
+#: Whoever comes within this time after a forecast waits for the next one together; a crowd shares ten a second.
+SHARED_FOR_S = 0.1
 
 
 class Places:
@@ -43,6 +45,7 @@ class Places:
         """The place of one job, made after it was stored."""
         async with self._lock:
             if job.id not in self._made:
+                await asyncio.sleep(self._made_at + SHARED_FOR_S - self._crew.clock.monotonic())
                 await self._make()
         return self._made.get(job.id) or self._begun(job)
 

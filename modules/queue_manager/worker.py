@@ -107,6 +107,11 @@ class Worker:
         """Something changed: look again now."""
         self._wake.set()
 
+    def offer(self) -> None:
+        """Something new waits: look at once if this server could take it, else when the running batch nears its end."""
+        if self._may_take():
+            self._wake.set()
+
     def probe_now(self) -> None:
         """An operator says that the server can work again: ask it now instead of at the next probe."""
         self._probe_now.set()
