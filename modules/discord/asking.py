@@ -18,6 +18,7 @@ from modules.domain.images import BlobId
 from modules.domain.jobs import JobId, JobRequest, Origin
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
+from modules.domain.records import PersonSettings
 from modules.domain.sessions import Session
 from modules.utils.images import read_recipe
 
@@ -33,6 +34,7 @@ class Accepted:
 
     ticket: Ticket
     session: Session
+    language: str  #: the person is answered in
 
 
 class Asking:
@@ -51,14 +53,18 @@ class Asking:
         *,
         guild_id: GuildId | None = None,
         parent_id: JobId | None = None,
+        settings: PersonSettings | None = None,
     ) -> Accepted:
-        """Check, make sure of the session channel, submit. `guild_id`: for a button pressed in a direct message.
+        """Check, make sure of the session channel, submit. `guild_id`: for a button pressed in a direct message; `settings`: the
+        person's, for a caller who has them already.
 
         Raises what the catalogue and the studio raise, PROMPT_BLOCKED, MODEL_AGE_RESTRICTED, NOT_IN_A_GUILD, and what making a
         channel raises.
         """
         member = await self._member(interaction, guild_id)
-        settings = await self._house.people.settings(UserId(member.id))
+        if settings is None:
+            settings = await self._house.people.settings(UserId(member.id))
+        language = settings.language or interaction.locale.value
         wish = replace(wish, model=wish.model or settings.model)
         recipe, work = self._house.catalogue.resolve(wish)
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
@@ -69,7 +75,7 @@ class Asking:
             user_id=UserId(member.id),
             guild_id=GuildId(member.guild.id),
             display_name=member.display_name,
-            language=Language.from_locale(settings.language or interaction.locale.value, self._options.default_language),
+            language=Language.from_locale(language, self._options.default_language),
             weight=weight_of(
                 (role.id for role in member.roles),
                 guild_settings,
@@ -90,7 +96,7 @@ class Asking:
                 parent_id=parent_id,
             )
         )
-        return Accepted(ticket, session)
+        return Accepted(ticket, session, language)
 
     async def upload(self, attachment: discord.Attachment) -> BlobId:
         """Read, check and keep an attached picture. Its address is not kept. Raises PICTURE_*."""

@@ -226,7 +226,7 @@ class Controls:
         await self._show_place(interaction, done, parent.guild_id)
 
     async def _show_place(self, interaction: Interaction, done: Accepted, guild_id: GuildId) -> None:
-        texts = await self._voices.for_person(interaction)
+        texts = self._voices.speaking(done.language)
         await show_privately(interaction, accepted(done.ticket, done.session.channel_id, guild_id, texts))
 
     def _remixed(self, job: Job, submission: Submission) -> Wish:

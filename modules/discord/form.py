@@ -129,7 +129,7 @@ class GenerationForm:
             return
         done = await self._asking.ask(interaction, wish_of(draft, spec), Origin.FORM)
         await self._drafts.drop(UserId(interaction.user.id))
-        texts = await self._voices.for_person(interaction)
+        texts = self._voices.speaking(done.language)
         guild_id = GuildId(interaction.guild_id or 0)
         await interaction.edit_original_response(view=accepted(done.ticket, done.session.channel_id, guild_id, texts))
 

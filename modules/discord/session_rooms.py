@@ -190,11 +190,8 @@ class SessionRooms:
         return channel if channel.permissions_for(guild.me).view_channel else None
 
     async def _marked_channel(self, guild: discord.Guild, user_id: UserId) -> discord.TextChannel | None:
-        marker = await self._its_marker()
-        for channel in guild.text_channels:
-            if channel.topic and marker.owner(channel.topic, GuildId(guild.id)) == user_id:
-                return channel
-        return None
+        mark = (await self._its_marker()).mark(GuildId(guild.id), user_id)
+        return next((channel for channel in guild.text_channels if channel.topic and mark in channel.topic), None)
 
     async def _create(self, member: discord.Member, *, is_age_restricted: bool) -> discord.TextChannel:
         guild = member.guild

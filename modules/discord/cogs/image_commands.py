@@ -74,7 +74,7 @@ class ImageCommands(commands.Cog):
             steps=steps,
             count=count or mine.count or 1,
         )
-        await self._ask(interaction, wish, Origin.IMAGINE)
+        await self._show_place(interaction, await self.bot.asking.ask(interaction, wish, Origin.IMAGINE, settings=mine))
 
     @app_commands.command(name="edit", description=_("command.edit.description"))
     @app_commands.describe(
@@ -120,10 +120,7 @@ class ImageCommands(commands.Cog):
         wanted = typed.casefold()
         return [model for model in model_choices(self.bot.house.catalogue) if wanted in model.name.casefold()][:MAX_CHOICES]
 
-    async def _ask(self, interaction: discord.Interaction, wish: Wish, origin: Origin) -> None:
-        await self._show_place(interaction, await self.bot.asking.ask(interaction, wish, origin))
-
     async def _show_place(self, interaction: discord.Interaction, done: Accepted) -> None:
-        texts = await self.bot.voices.for_person(interaction)
+        texts = self.bot.voices.speaking(done.language)
         guild_id = GuildId(interaction.guild_id or 0)
         await interaction.edit_original_response(view=accepted(done.ticket, done.session.channel_id, guild_id, texts))
