@@ -51,6 +51,7 @@ class SessionRooms:
         self._voices = voices
         self._options = options
         self._turns: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
+        self._category_turns: WeakValueDictionary[GuildId, asyncio.Lock] = WeakValueDictionary()
         self._touched: dict[ChannelId, float] = {}
         self._marker: SessionMarker | None = None
         self._ready = asyncio.Event()
@@ -203,7 +204,8 @@ class SessionRooms:
         full: frozenset[int] = frozenset()
         made_room = False
         while True:
-            category = await roomy_category(guild, full=full)
+            async with self._category_turns.setdefault(GuildId(guild.id), asyncio.Lock()):  # a crowd shares one new category
+                category = await roomy_category(guild, full=full)
             try:
                 channel = await guild.create_text_channel(
                     channel_name(member.display_name),

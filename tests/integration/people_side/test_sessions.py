@@ -163,6 +163,15 @@ async def test_a_full_category_overflows_into_the_next(door: FrontDoor, people: 
         assert world.channel(int(session.parent_id)).name == "sessions 2"
 
 
+async def test_a_crowd_of_newcomers_shares_one_new_category(door: FrontDoor, front: Front, people: People) -> None:
+    crowd = [await people.be(name) for name in ("ana", "bruno", "chloe", "dario", "zoe")]
+    door.spoil(r"^POST /guilds/\d+/channels$", times=1, delay_s=0.5)  # the category is long in the making
+    await asyncio.gather(*(ask(person) for person in crowd))
+    made = [channel.name for channel in door.sandbox.world.guild(door.guild_id).channels.values()]
+    assert [name for name in made if name.startswith("sessions")] == ["sessions"]
+    assert len([name for name in made if name.startswith("session-")]) == len(crowd)
+
+
 async def test_in_a_full_guild_the_longest_idle_session_makes_room(door: FrontDoor, people: People) -> None:
     ana, bruno, elena = await people.be("ana"), await people.be("bruno"), await people.be("elena")
     world = door.sandbox.world
