@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions, Picture, PictureFormat
+from modules.utils.png_chunks import repacked
 
 #: Limits on uploads, ours. Discord's own limit without boosts is 10 MiB as well.
 MAX_UPLOAD_MIB = 10
@@ -86,16 +87,20 @@ def sanitise_upload(data: bytes, *, filename: str) -> Picture:
 
 
 def finish_output(data: bytes, *, recipe: str | None = None) -> Picture:
-    """Decode what a server drew and encode it anew as PNG that carries `recipe` (JSON) and nothing else.
+    """Prove that what a server drew decodes, and write it anew as PNG that carries `recipe` (JSON) and nothing else.
 
-    ComfyUI writes the whole graph into its files: in a merged run that is everybody's prompt. Raises PICTURE_BROKEN for anything
-    that does not decode to its last row, PICTURE_TOO_MANY_PIXELS.
+    ComfyUI writes the whole graph into its files: in a merged run that is everybody's prompt. The packed pixels of a plain PNG
+    stay as they are (docs/decisions/0062), everything else is decoded and encoded. Raises PICTURE_BROKEN for anything that does
+    not decode to its last row, PICTURE_TOO_MANY_PIXELS.
     """
+    texts = {} if recipe is None else {RECIPE_CHUNK: recipe}
     with _opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+        if image.format == "PNG" and (plain_file := repacked(data, texts=texts)) is not None:
+            return Picture(data=plain_file, format=PictureFormat.PNG, size=Dimensions(*image.size))
         plain = image.convert("RGBA") if _is_transparent(image) else _flat_rgb(image)
     chunks = PngImagePlugin.PngInfo()
-    if recipe is not None:
-        chunks.add_itxt(RECIPE_CHUNK, recipe)
+    for keyword, text in texts.items():
+        chunks.add_itxt(keyword, text)
     return _picture(plain, PictureFormat.PNG, **_PNG_PACKING, pnginfo=chunks)
 
 

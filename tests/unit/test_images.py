@@ -247,6 +247,16 @@ def test_a_picture_without_a_recipe_has_none() -> None:
     assert read_recipe(b"nonsense") is None
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "I;16"])
+def test_whatever_kind_of_png_a_server_draws_its_picture_stays(mode: str) -> None:
+    drawn = Image.effect_noise((40, 30), 60).convert("I;16") if mode == "I;16" else a_photo(40, 30).convert(mode)
+    picture = finish_output(encoded(drawn))
+    wanted = drawn.convert("RGBA") if "A" in mode else drawn.convert("RGB")
+    if mode != "I;16":  # those are scaled, see above
+        assert opened(picture.data).tobytes() == wanted.tobytes()
+    assert picture.size == Dimensions(40, 30)
+
+
 def test_transparency_of_an_output_is_kept() -> None:
     assert opened(finish_output(encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 4)))).data).getpixel((0, 0)) == (1, 2, 3, 4)
 

@@ -1,0 +1,82 @@
+"""PNG as chunks: prove that a file holds its picture to the last row, and write it anew with nothing else in it.
+
+Source: PNG Specification (Third Edition), W3C Recommendation, 24 June 2025; the section of each rule stands beside it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+
+#: 5.2.
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: 11.2.1: width, height, bit depth, colour type, compression, filter and interlace method.
+_HEADER = struct.Struct(">IIBBBBB")
+#: 8-bit red, green, blue; the only methods there are; not interlaced.
+_PLAIN_RGB = (8, 2, 0, 0, 0)
+_RGB_BYTES = 3
+#: 9.2: None, Sub, Up, Average, Paeth.
+_LAST_FILTER = 4
+#: 11.3.3.3: no compression, no language, no translated keyword; each ends with a zero.
+_PLAIN_ITXT = b"\0\0\0\0\0"
+
+
+def repacked(data: bytes, *, texts: Mapping[str, str]) -> bytes | None:
+    """The very pixels of a plain RGB picture in a file of only the chunks a picture needs, and `texts` (keyword -> text).
+
+    None when it is not proven to be such a file: another kind of PNG, damaged, cut short, or with something behind its pixels.
+    What is proven: every chunk by its CRC, the pixels by their zlib stream that ends where it should (Adler-32 included), as many
+    bytes as the header announces, and no unknown filter; nothing is left then that could keep a decoder from the last row.
+    """
+    try:
+        chunks = list(_chunks(data))
+    except (ValueError, struct.error):
+        return None
+    kinds = [kind for kind, _ in chunks]
+    if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or b"tRNS" in kinds or b"PLTE" in kinds:
+        return None
+    pixels = [payload for kind, payload in chunks if kind == b"IDAT"]
+    header = chunks[0][1]
+    if len(header) != _HEADER.size or not _is_whole(_HEADER.unpack(header), pixels):
+        return None
+    parts = [SIGNATURE, *_written(b"IHDR", header)]
+    for keyword, text in texts.items():
+        parts += _written(b"iTXt", keyword.encode("latin-1") + _PLAIN_ITXT + text.encode())
+    for payload in pixels:
+        parts += _written(b"IDAT", payload)
+    return b"".join([*parts, *_written(b"IEND", b"")])
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """5.3: each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says."""
+    if not data.startswith(SIGNATURE):
+        raise ValueError("not a PNG")
+    at = len(SIGNATURE)
+    while at < len(data):
+        [length] = struct.unpack_from(">I", data, at)
+        body = data[at + 4 : at + 8 + length]
+        [crc] = struct.unpack_from(">I", data, at + 8 + length)
+        if zlib.crc32(body) != crc:
+            raise ValueError("a chunk is damaged")
+        yield body[:4], body[4:]
+        at += 12 + length
+
+
+def _written(kind: bytes, payload: bytes) -> Iterable[bytes]:
+    return struct.pack(">I", len(payload)), kind, payload, struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind)))
+
+
+def _is_whole(header: tuple[int, ...], pixels: Iterable[bytes]) -> bool:
+    """10.1: all IDAT together are one zlib stream of the rows, each behind the byte of its filter."""
+    width, height, *how = header
+    if tuple(how) != _PLAIN_RGB or not width or not height:
+        return False
+    row_bytes = 1 + _RGB_BYTES * width
+    stream = zlib.decompressobj()
+    try:
+        rows = stream.decompress(b"".join(pixels), row_bytes * height + 1)
+    except zlib.error:
+        return False
+    is_ended = stream.eof and not stream.unused_data
+    return is_ended and len(rows) == row_bytes * height and max(rows[::row_bytes]) <= _LAST_FILTER
