@@ -119,7 +119,7 @@ async def test_a_slow_server_is_slower_by_the_factor_and_only_while_asked() -> N
 
 
 async def test_a_crash_in_the_middle_of_a_run_loses_the_run_and_keeps_finished_files() -> None:
-    async with comfy() as server:
+    async with comfy(time_scale=0.1) as server:  # so that the second prompt waits before the first one's second step
         finished, _ = await server.run(GRAPH)
         await ask_for(server, "crash", match={"step": 2}, seconds=0.05)
         async with server.listen("me") as socket:
