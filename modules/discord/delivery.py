@@ -33,8 +33,6 @@ log = structlog.get_logger(__name__)
 NONCE_COVERS = timedelta(minutes=2)
 #: Below this a picture is no longer worth sending smaller.
 SMALLEST_LIMIT_BYTES = 1024 * 1024
-#: Clocks differ: the search begins a little before the intent.
-SEARCH_MARGIN = timedelta(seconds=30)
 
 
 class NowhereToSend(Exception):  # noqa: N818 - a fact about the world, not a fault
@@ -121,7 +119,7 @@ class Delivery:
         while True:
             letter = await self._letter(job, pictures, limit)
             try:
-                message_id = await self._send(letter, item.first_try_at if must_search else None)
+                message_id = await self._send(letter, must_search=must_search)
             except discord.HTTPException as error:
                 if refusal_of(error).kind is not RefusalKind.TOO_LARGE or limit < SMALLEST_LIMIT_BYTES:
                     raise
@@ -168,9 +166,9 @@ class Delivery:
             pings=job.user_id,
             is_it=lambda message: wanted in custom_ids(message.components),
         )
-        return await self._send(letter, item.first_try_at if must_search else None)
+        return await self._send(letter, must_search=must_search)
 
-    async def _send(self, letter: Letter, search_since: datetime | None) -> MessageId:
+    async def _send(self, letter: Letter, *, must_search: bool) -> MessageId:
         """To the session; where that cannot be had, to a new one, once; else to the person directly."""
         job = letter.job
         channel_id: ChannelId | None = job.channel_id
@@ -182,7 +180,7 @@ class Delivery:
             if channel_id is None:
                 break
             try:
-                return await self._send_to(channel_id, letter, search_since)
+                return await self._send_to(channel_id, letter, must_search=must_search)
             except discord.HTTPException as error:
                 if refusal_of(error).kind is not RefusalKind.PLACE_GONE:
                     raise
@@ -192,7 +190,7 @@ class Delivery:
             raise NowhereToSend  # direct messages cannot ask for anybody's age
         try:
             direct = await self._post.direct_channel(job.user_id)
-            return await self._send_to(direct, letter, search_since)
+            return await self._send_to(direct, letter, must_search=must_search)
         except discord.HTTPException as error:
             if refusal_of(error).kind in {RefusalKind.PLACE_GONE, RefusalKind.WRONG}:
                 raise NowhereToSend from error
@@ -216,9 +214,9 @@ class Delivery:
             await self._cards.moved(job.user_id, session.channel_id)
         return session.channel_id
 
-    async def _send_to(self, channel_id: ChannelId, letter: Letter, search_since: datetime | None) -> MessageId:
-        if search_since is not None:
-            found = await self._post.find_ours(channel_id, search_since - SEARCH_MARGIN, letter.is_it)
+    async def _send_to(self, channel_id: ChannelId, letter: Letter, *, must_search: bool) -> MessageId:
+        if must_search:
+            found = await self._post.find_ours(channel_id, letter.job.interaction_id, letter.is_it)
             if found is not None:
                 log.info("delivery_found")
                 return found

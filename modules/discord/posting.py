@@ -16,10 +16,10 @@ from discord import ui
 
 from modules.discord.views.buttons import TEMPLATE, Press
 from modules.domain.jobs import JobId, base36
-from modules.domain.people import ChannelId, MessageId, UserId
+from modules.domain.people import ChannelId, InteractionId, MessageId, UserId
 
-#: How many messages of a channel are looked through for one of ours. A session sees a few a minute.
-SCAN_LIMIT = 200
+#: How many messages of a channel are looked through for one of ours: twenty requests at most, nearly always one.
+SCAN_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +89,15 @@ class Post:
         return ChannelId(channel.id)
 
     async def find_ours(
-        self, channel_id: ChannelId, since: datetime, is_it: Callable[[discord.Message], bool]
+        self, channel_id: ChannelId, since: InteractionId, is_it: Callable[[discord.Message], bool]
     ) -> MessageId | None:
-        """Our first message since then that is the one looked for."""
+        """Our newest message since this interaction that is the one looked for.
+
+        The ids of both tell Discord's time, so our own clock may be wrong.
+        """
         me = self._client.user
-        async for message in self._channel(channel_id).history(after=since, limit=SCAN_LIMIT, oldest_first=True):
+        asked = discord.Object(since)
+        async for message in self._channel(channel_id).history(after=asked, limit=SCAN_LIMIT, oldest_first=False):
             if me is not None and message.author.id == me.id and is_it(message):
                 return MessageId(message.id)
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text, update
 
 from modules.domain.errors import ErrorCode
 from modules.domain.images import Dimensions, Picture, PictureFormat
@@ -18,6 +18,7 @@ from modules.domain.jobs import Job, JobState, base36, short_id
 from modules.domain.people import UserId
 from modules.domain.records import MessageKind
 from modules.sandbox.discord_server.permissions import Permission
+from modules.utils.database.tables import outbox
 from tests.support.front_side import Front, FrontDoor, a_png
 from tests.support.person import People, Person, Seen
 
@@ -73,14 +74,17 @@ async def test_a_lost_answer_never_means_a_second_message(
     assert len(await results(bruno, str(job.channel_id))) == 1
 
 
-async def test_a_crash_between_send_and_note_is_healed_by_looking(door: FrontDoor, people: People) -> None:
+@pytest.mark.parametrize("clock_was_ahead", [timedelta(0), timedelta(hours=1)])
+async def test_a_crash_between_send_and_note_is_healed_by_looking(
+    door: FrontDoor, people: People, clock_was_ahead: timedelta
+) -> None:
     bruno = await people.be("bruno")
     async with door.open() as first:
         job = await asked(first, bruno)
         await first.studio.draw(job)
         await first.until_state(job.id, JobState.DELIVERED)
     message = (await results(bruno, str(job.channel_id)))[0]
-    await _forget_the_delivery(door, job)
+    await _forget_the_delivery(door, job, clock_was_ahead=clock_was_ahead)
     async with door.open() as second:
         await second.until_state(job.id, JobState.DELIVERED)
         assert (await second.studio.job(job.id)).result_message_id == int(message.id)
@@ -210,12 +214,14 @@ async def test_a_session_without_a_view_for_others_is_all_that_ever_gets_a_pictu
     assert len(await results(bruno, "dm")) == 1
 
 
-async def _forget_the_delivery(door: FrontDoor, job: Job) -> None:
+async def _forget_the_delivery(door: FrontDoor, job: Job, *, clock_was_ahead: timedelta) -> None:
     """As if the process had died after Discord's answer and before the note: the intent stands, nothing more."""
 
     def undo(connection: Connection) -> None:
         connection.execute(text("UPDATE outbox SET sent_at = NULL, message_id = NULL, is_owed = 1, due_at = created_at"))
         connection.execute(text("UPDATE job SET state = 'generated', result_message_id = NULL"))
+        [tried_at] = connection.execute(select(outbox.c.first_try_at)).scalars()
+        connection.execute(update(outbox).values(first_try_at=tried_at + clock_was_ahead))
 
     await door.database.engine.write(undo)
     due = await door.database.outbox.due(door.clock.now() + timedelta(seconds=1))

@@ -16,7 +16,7 @@ from discord import ui
 
 from modules.discord.posting import Attached
 from modules.domain.jobs import Job
-from modules.domain.people import ChannelId, GuildId, MessageId, UserId
+from modules.domain.people import ChannelId, GuildId, InteractionId, MessageId, UserId
 from modules.domain.ports import Clock
 from modules.domain.sessions import Session
 from tests.support.world.acts import Acts, AnswerLostError, Process
@@ -96,17 +96,17 @@ class PostPort:
         return await self._call("send", lambda: self._discord.post(channel_id, nonce, files, custom_ids))
 
     async def find_ours(
-        self, channel_id: ChannelId, since: datetime, is_it: Callable[[discord.Message], bool]
+        self, channel_id: ChannelId, _since: InteractionId, is_it: Callable[[discord.Message], bool]
     ) -> MessageId | None:
         await asyncio.sleep(0)
         self._process.check()
         self._check_there()
-        for message in self._discord.channels[channel_id]:
+        for message in reversed(self._discord.channels[channel_id]):
             seen = SimpleNamespace(
                 attachments=[SimpleNamespace(filename=file.name) for file in message.files],
                 components=[discord.Button({"type": 2, "style": 1, "custom_id": one}) for one in message.custom_ids],
             )
-            if message.at >= since and is_it(seen):  # type: ignore[arg-type]  # as much of a message as is looked at
+            if is_it(seen):  # type: ignore[arg-type]  # as much of a message as is looked at
                 return message.id
         return None
 
