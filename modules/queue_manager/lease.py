@@ -47,8 +47,9 @@ class Lease:
         held_until = self._crew.clock.monotonic() + self._life_s
         while True:
             await asyncio.sleep(self._renewal_s)
+            asked_at = self._crew.clock.monotonic()  # the lease counts from here, however long the answer takes
             if await self.take():
-                held_until = self._crew.clock.monotonic() + self._life_s
+                held_until = asked_at + self._life_s
             elif self._crew.clock.monotonic() >= held_until - self._renewal_s:
                 self.is_ours = False
                 raise LeaseLostError
