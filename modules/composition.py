@@ -203,18 +203,19 @@ def _discord_options(settings: Settings) -> DiscordOptions:
 
 async def _relay_wakeups(middle: Middle) -> None:
     """What another process did to the queue, this one sees at once."""
-    with middle.database.wakeups() as wakeups:
-        async for wakeup in wakeups:
-            if wakeup.is_own:
-                continue
-            if wakeup.topic == EVENT_TOPIC and middle.relay is not None:
-                await middle.relay.heard(wakeup.payload)
-            elif wakeup.topic == Topic.CONTROL and wakeup.payload == REFRESH_KEY:
-                await middle.operations.refresh_own()
-            elif wakeup.topic == Topic.CONTROL and wakeup.payload.startswith(SWITCH_PREFIXES):
-                middle.engine.switched()
-            elif wakeup.topic == Topic.QUEUE:
-                middle.engine.changed()
+    async with asyncio.TaskGroup() as tasks:
+        with middle.database.wakeups() as wakeups:
+            async for wakeup in wakeups:
+                if wakeup.is_own:
+                    continue
+                if wakeup.topic == EVENT_TOPIC and middle.relay is not None:
+                    await middle.relay.heard(wakeup.payload)
+                elif wakeup.topic == Topic.CONTROL and wakeup.payload == REFRESH_KEY:
+                    tasks.create_task(middle.operations.refresh_own())  # asks servers: nobody else waits for their answers
+                elif wakeup.topic == Topic.CONTROL and wakeup.payload.startswith(SWITCH_PREFIXES):
+                    middle.engine.switched()
+                elif wakeup.topic == Topic.QUEUE:
+                    middle.engine.changed()
 
 
 async def _keep_listings(middle: Middle) -> None:
