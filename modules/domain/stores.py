@@ -61,11 +61,19 @@ class JobStore(Protocol):
         ...
 
     async def claim(
-        self, server: ServerName, boot_id: BootId, exact_keys: Collection[str], decide: Decide, *, max_people: int = 128
+        self,
+        server: ServerName,
+        boot_id: BootId,
+        exact_keys: Collection[str],
+        decide: Decide,
+        *,
+        barred: Collection[JobId] = (),
+        max_people: int = 128,
     ) -> Attempt | None:
         """Choose and take a batch in one exclusive transaction.
 
-        Loads the least-served people who wait with one of these keys, calls `decide`, commits states, `vt` and the attempt.
+        Loads the least-served people who wait with one of these keys, but for the `barred` jobs, calls `decide`, commits states,
+        `vt` and the attempt.
         """
         ...
 

@@ -338,14 +338,14 @@ class Worker:
         keys = [key for key, work in classes.items() if self.can_run(work)]
         if not keys:
             return None
-        attempt = await self._crew.jobs.claim(self.server.name, self._crew.boot_id, keys, self._decide)
+        barred = tuple(self._crew.retries.held_back(self._crew.clock.monotonic()))
+        attempt = await self._crew.jobs.claim(self.server.name, self._crew.boot_id, keys, self._decide, barred=barred)
         if attempt is not None:
             self._crew.retries.dispatched([job.id for job in attempt.jobs])
         return attempt
 
     def _decide(self, snapshot: QueueSnapshot) -> Pick | None:
-        held_back = self._crew.retries.held_back(self._crew.clock.monotonic())
-        allowed = tuple(job for job in snapshot.jobs if job.id not in held_back and not self._leaves_to_others(job))
+        allowed = tuple(job for job in snapshot.jobs if not self._leaves_to_others(job))
         return pick(
             replace(snapshot, jobs=allowed),
             self.view(),

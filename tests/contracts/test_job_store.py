@@ -336,6 +336,18 @@ async def test_a_claim_loads_the_least_served_people_first_and_all_their_jobs(da
     assert [job.user_id for job in snapshot.jobs].count(people[5].user_id) == 2
 
 
+async def test_barred_jobs_keep_their_people_from_nobodys_sight(database: Database) -> None:
+    """Who may not be served now must not fill the places of those who may."""
+    people = [a_person() for _ in range(4)]
+    barred = [(await accepted(database, a_request(person)))[0].id for person in people[:3]]
+    [free] = await accepted(database, a_request(people[3]))
+    keys = await database.jobs.waiting_classes()
+    seen: list[QueueSnapshot] = []
+    await database.jobs.claim(THE_SERVER, THE_BOOT, keys, lambda snapshot: seen.append(snapshot), barred=barred, max_people=2)
+    assert [job.id for snapshot in seen for job in snapshot.jobs] == [free.id]
+    assert await database.jobs.claim(THE_SERVER, THE_BOOT, keys, oldest(1), barred=[*barred, free.id]) is None
+
+
 async def test_passed_over_jobs_remember_it(database: Database) -> None:
     person = a_person()
     old, new = await accepted(database, a_request(person), a_request(person, work=a_work_class("other")))

@@ -46,7 +46,11 @@ _LEASE_OF_ANOTHER = select(lease.c.boot_id).where(
 _LEAST_SERVED = (
     select(account.c.user_id)
     .join(job, job.c.user_id == account.c.user_id)
-    .where(_WAITING, job.c.exact_key.in_(bindparam("exact_keys", expanding=True)))
+    .where(
+        _WAITING,
+        job.c.exact_key.in_(bindparam("exact_keys", expanding=True)),
+        job.c.id.not_in(bindparam("barred", expanding=True)),
+    )
     .group_by(account.c.user_id, account.c.vt)
     .order_by(account.c.vt, func.min(job.c.seq))
     .limit(bindparam("at_most", type_=Integer))
@@ -59,16 +63,18 @@ def claim(
     boot_id: BootId,
     exact_keys: Collection[str],
     decide: Decide,
+    barred: Collection[JobId],
     max_people: int,
     now: datetime,
 ) -> Attempt | None:
     """See `JobStore.claim`; runs exclusively. None as well while another boot's lease on the server lives."""
     if not exact_keys or _is_leased_to_another(connection, server, boot_id, now):
         return None
-    people = _least_served(connection, exact_keys, max_people)
+    people = _least_served(connection, exact_keys, barred, max_people)
     if not people:
         return None
-    snapshot = read_snapshot(connection, job.c.exact_key.in_(exact_keys), job.c.user_id.in_(people))
+    is_open = job.c.id.not_in(barred)
+    snapshot = read_snapshot(connection, job.c.exact_key.in_(exact_keys), job.c.user_id.in_(people), is_open)
     pick = decide(snapshot)
     if pick is None or not pick.job_ids:
         return None
@@ -106,9 +112,11 @@ def _is_leased_to_another(connection: Connection, server: ServerName, boot_id: B
     return connection.execute(_LEASE_OF_ANOTHER, {"of_server": server, "now": now, "our_boot": boot_id}).first() is not None
 
 
-def _least_served(connection: Connection, exact_keys: Collection[str], max_people: int) -> Sequence[UserId]:
+def _least_served(
+    connection: Connection, exact_keys: Collection[str], barred: Collection[JobId], max_people: int
+) -> Sequence[UserId]:
     """By `vt`, then by who has waited longest; only those with something that this server may run."""
-    return connection.execute(_LEAST_SERVED, {"exact_keys": list(exact_keys), "at_most": max_people}).scalars().all()
+    return connection.execute(_LEAST_SERVED, {"exact_keys": list(exact_keys), "barred": list(barred), "at_most": max_people}).scalars().all()
 
 
 def _carry_out(

@@ -69,13 +69,20 @@ class SqlJobStore:
         return await self._engine.read(claims.read_snapshot, *conditions)
 
     async def claim(
-        self, server: ServerName, boot_id: BootId, exact_keys: Collection[str], decide: Decide, *, max_people: int = 128
+        self,
+        server: ServerName,
+        boot_id: BootId,
+        exact_keys: Collection[str],
+        decide: Decide,
+        *,
+        barred: Collection[JobId] = (),
+        max_people: int = 128,
     ) -> Attempt | None:
         """Choose and take a batch in one exclusive transaction."""
         if not exact_keys:
             return None
         return await self._engine.exclusive(
-            claims.claim, server, boot_id, exact_keys, decide, max_people=max_people, now=self._clock.now()
+            claims.claim, server, boot_id, exact_keys, decide, barred=barred, max_people=max_people, now=self._clock.now()
         )
 
     async def attempt(self, attempt_id: AttemptId) -> Attempt | None:
