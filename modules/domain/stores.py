@@ -118,12 +118,20 @@ class JobStore(Protocol):
         """
         ...
 
-    async def end_attempt(self, attempt_id: AttemptId, report: RunReport | None, form: str = "") -> None:
-        """Close the attempt's row; nothing is owed for it any more."""
+    async def end_attempt(
+        self, attempt_id: AttemptId, report: RunReport | None, form: str = "", *, has_begun: bool = True
+    ) -> None:
+        """Close the attempt's row; nothing is owed for it any more.
+
+        `has_begun`: whether the GPU worked on it. If not, whatever was cancelled in it never ran, and its charge is given back.
+        """
         ...
 
     async def cancel(self, job_id: JobId) -> tuple[Job, JobState] | None:
-        """(job, state before) when it was active; None when unknown or over. Charge is given back only if it never ran."""
+        """(job, state before) when it was active; None when unknown or over.
+
+        The charge is given back at once before SUBMITTED; from then on the GPU may still begin, so `end_attempt` decides.
+        """
         ...
 
     async def unfinished_attempts(self, server: ServerName, *, except_boot: BootId | None = None) -> Sequence[Attempt]:

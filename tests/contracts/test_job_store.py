@@ -592,7 +592,7 @@ async def test_a_refund_never_goes_below_the_floor(database: Database) -> None:
     assert await vt_of(database, ana.user_id) == 6.0
 
 
-async def test_cancelling_gives_the_charge_back_only_before_it_ran(database: Database) -> None:
+async def test_cancelling_gives_the_charge_back_at_once_only_before_comfyui_had_the_job(database: Database) -> None:
     waiting, taken, running = await accepted(database, a_request(), a_request(), a_request())
     await submitted(database, exactly(running.id))
     await claimed(database, exactly(taken.id))
@@ -604,6 +604,65 @@ async def test_cancelling_gives_the_charge_back_only_before_it_ran(database: Dat
     assert [await vt_of(database, job.user_id) for job in (waiting, taken, running)] == [0.0, 0.0, 8.0]
     assert [await database.jobs.active_count(job.user_id) for job in (waiting, taken, running)] == [0, 0, 0]
     assert await database.outbox.next_due() is None
+
+
+@pytest.mark.parametrize(("has_begun", "charged"), [(False, 8.0), (True, 16.0)])
+async def test_who_was_cancelled_pays_exactly_if_the_attempt_began(database: Database, has_begun: bool, charged: float) -> None:
+    person = a_person()
+    [gone] = await accepted(database, a_request(person))
+    attempt = await submitted(database, oldest(1))
+    await accepted(database, a_request(person))
+    beside = await submitted(database, oldest(1))
+    await database.jobs.cancel(gone.id)
+    assert await vt_of(database, person.user_id) == 16.0
+
+    await asyncio.gather(*(database.jobs.end_attempt(attempt.id, None, has_begun=has_begun) for _ in range(3)))
+
+    assert await vt_of(database, person.user_id) == charged
+    assert [open_one.id for open_one in await database.jobs.unfinished_attempts(THE_SERVER)] == [beside.id]
+
+
+async def test_what_was_given_back_before_is_not_given_back_at_the_end_of_the_attempt(database: Database) -> None:
+    person = a_person()
+    failed, requeued, early = await accepted(database, *(a_request(person) for _ in range(3)))
+    attempt = await claimed(database, oldest(3))
+    await accepted(database, a_request(person))
+    await submitted(database, oldest(1))
+    await database.jobs.cancel(early.id)  # before ComfyUI had it
+    await database.jobs.mark_submitted(attempt.id)
+    await database.jobs.settle_failed(failed.id, ErrorCode.NODE_FAILED, {}, attempt_id=attempt.id)
+    await database.jobs.requeue(attempt.id, [requeued.id], ErrorCode.INTERRUPTED)
+    await database.jobs.cancel(requeued.id)  # while it waited again
+    assert await vt_of(database, person.user_id) == 8.0
+
+    await database.jobs.end_attempt(attempt.id, None, has_begun=False)
+
+    assert await vt_of(database, person.user_id) == 8.0
+
+
+async def test_a_picture_from_an_earlier_attempt_is_paid_for_in_the_later_one_that_never_began(database: Database) -> None:
+    [job] = await accepted(database)
+    early = await submitted(database, oldest(1))
+    await database.jobs.requeue(early.id, [job.id], ErrorCode.SERVER_UNREACHABLE)
+    late = await submitted(database, oldest(1))
+    await database.jobs.settle_generated(early.id, job.id, [a_picture()], a_report())
+
+    await database.jobs.end_attempt(late.id, None, has_begun=False)
+
+    assert await vt_of(database, job.user_id) == 8.0
+
+
+async def test_what_the_end_of_an_attempt_gives_back_never_goes_below_the_floor(database: Database) -> None:
+    ana, ben = a_person(), a_person()
+    [gone] = await accepted(database, a_request(ana, work=a_work_class(cost_s=10)))
+    attempt = await submitted(database, oldest(1))  # ana stands at 10
+    await accepted(database, *(a_request(ben, work=a_work_class(cost_s=6)) for _ in range(2)))
+    await claimed(database, oldest(1))  # ben waits on at 6, and so does the floor
+    await database.jobs.cancel(gone.id)
+
+    await database.jobs.end_attempt(attempt.id, None, has_begun=False)
+
+    assert await vt_of(database, ana.user_id) == 6.0
 
 
 async def test_what_is_over_or_unknown_cannot_be_cancelled(database: Database) -> None:

@@ -31,6 +31,7 @@ from tests.support.queue_steps import THE_BOOT, THE_SERVER, pick_of, pictures_fo
 T = TypeVar("T")
 LIMITS = Limits(active_per_person=2, queue_length=6)
 PEOPLE = 4
+MAX_BATCH = 3
 KEYS = ("a", "b")
 Owed = dict[tuple[JobId, MessageKind], bool]
 Asked = tuple[int, str, float, float, int]
@@ -165,7 +166,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         keys=st.sets(st.sampled_from(KEYS), min_size=1),
-        choice=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+        choice=st.lists(st.integers(0, 9), min_size=1, max_size=MAX_BATCH),
         people=st.integers(1, 5),
     )
     def claim(self, keys: set[str], choice: list[int], people: int) -> None:
@@ -179,7 +180,7 @@ class QueueMachine(RuleBasedStateMachine):
         if len(self.attempts) > before:
             self.submit(before)
             self.draw(before, 0)
-            self.end(before)
+            self.end(before, has_begun=True)
         self._accept(*asking)
 
     def _claim(self, keys: set[str], choice: list[int], people: int) -> None:
@@ -280,7 +281,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.lines)
     @rule(number=st.integers(0, 99))
     def cancel(self, number: int) -> None:
-        line = self.any_job(number)
+        self._cancel(self.any_job(number))
+
+    def _cancel(self, line: Line) -> None:
         answer = self.run(self.database.jobs.cancel(line.job.id))
         assert (answer and answer[1]) == (line.state if line.state.is_active else None)
         if answer is not None:
@@ -289,17 +292,36 @@ class QueueMachine(RuleBasedStateMachine):
             line.state = JobState.CANCELLED
 
     @precondition(lambda self: self.attempts)
-    @rule(number=st.integers(0, 99))
-    def end(self, number: int) -> None:
+    @rule(number=st.integers(0, 99), has_begun=st.booleans())
+    def end(self, number: int, *, has_begun: bool) -> None:
         at = number % len(self.attempts)
         is_too_early = any(line.attempt == at and line.state in IN_FLIGHT_STATES for line in self.model.lines.values())
         try:
-            self.run(self.database.jobs.end_attempt(self.attempts[at].id, a_report()))
+            self.run(self.database.jobs.end_attempt(self.attempts[at].id, a_report(), has_begun=has_begun))
         except ValueError:
             assert is_too_early
         else:
             assert not is_too_early
             self.ended.add(at)
+            if not has_begun:
+                self._note_that_it_never_began(at)
+
+    @precondition(lambda self: self.attempts)
+    @rule(number=st.integers(0, 99), leaving=st.sets(st.integers(0, MAX_BATCH - 1)))
+    def cancel_some_and_take_the_batch_back(self, number: int, leaving: set[int]) -> None:
+        """What comes of a batch ahead; single steps at random seldom take this way either."""
+        at = number % len(self.attempts)
+        self.submit(at)
+        for index, member in enumerate(self.attempts[at].jobs):
+            if index in leaving:
+                self._cancel(self.model.lines[member.id])
+        self.requeue(at, set(range(MAX_BATCH)))
+        self.end(at, has_begun=False)
+
+    def _note_that_it_never_began(self, at: int) -> None:
+        for line in self.model.lines.values():
+            if line.attempt == at and line.state is JobState.CANCELLED:
+                self.model.refund(line, waits_again=False)
 
     @precondition(lambda self: self.model.owed)
     @rule(number=st.integers(0, 99), gives_up=st.booleans())

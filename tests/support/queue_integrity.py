@@ -35,9 +35,11 @@ _RULES = {
         WHERE (job.state = 'failed') <> (outbox.job_id IS NOT NULL)""",
     "an account holds at least what its person's jobs were charged and not given back": """
         SELECT account.user_id FROM account JOIN job ON job.user_id = account.user_id
-        JOIN attempt_job ON attempt_job.job_id = job.id AND attempt_job.attempt_id = job.attempt_id
-        WHERE job.state IN ('submitting', 'submitted', 'generated', 'delivered', 'undeliverable')
+        JOIN attempt_job ON attempt_job.job_id = job.id
         GROUP BY account.user_id, account.vt HAVING sum(attempt_job.charge) > account.vt + 0.000001""",
+    "nothing is charged for what waits, failed or was sent back": """
+        SELECT attempt_job.job_id FROM attempt_job JOIN job ON job.id = attempt_job.job_id
+        WHERE attempt_job.charge <> 0 AND (job.state IN ('queued', 'failed') OR attempt_job.requeued_for IS NOT NULL)""",
     "nobody who waits stands below the floor": """
         SELECT account.user_id FROM account JOIN job ON job.user_id = account.user_id AND job.state = 'queued'
         WHERE account.vt < (SELECT floor FROM fairness) - 0.000001""",

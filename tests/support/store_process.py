@@ -80,6 +80,9 @@ async def live(database: Database, seed: int) -> None:
 
 async def _carry_out(database: Database, attempt: Attempt, dice: random.Random) -> None:
     await database.jobs.mark_submitted(attempt.id)
+    if dice.random() < 0.2:
+        await _take_back(database, attempt, dice)
+        return
     for job in attempt.jobs:
         fate = dice.random()
         if fate < 0.7:
@@ -94,6 +97,15 @@ async def _carry_out(database: Database, attempt: Attempt, dice: random.Random) 
         else:
             await database.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE)
     await database.jobs.end_attempt(attempt.id, a_report())
+
+
+async def _take_back(database: Database, attempt: Attempt, dice: random.Random) -> None:
+    """It never began: some left it, the others wait again."""
+    for job in attempt.jobs:
+        if dice.random() < 0.5 and await database.jobs.cancel(job.id) is not None:
+            say(cancelled=str(job.id))
+    await database.jobs.requeue(attempt.id, [job.id for job in attempt.jobs], ErrorCode.INTERRUPTED, counts=False)
+    await database.jobs.end_attempt(attempt.id, None, has_begun=False)
 
 
 async def _deliver(database: Database) -> None:

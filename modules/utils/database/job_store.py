@@ -124,12 +124,14 @@ class SqlJobStore:
             settling.requeue, attempt_id, job_ids, reason, counts=counts, server_died=server_died, alone=alone
         )
 
-    async def end_attempt(self, attempt_id: AttemptId, report: RunReport | None, form: str = "") -> None:
+    async def end_attempt(
+        self, attempt_id: AttemptId, report: RunReport | None, form: str = "", *, has_begun: bool = True
+    ) -> None:
         """Close the attempt's row. Raises ValueError while one of its jobs is in flight."""
-        await self._engine.exclusive(settling.end_attempt, attempt_id, report, form, self._clock.now())
+        await self._engine.exclusive(settling.end_attempt, attempt_id, report, form, self._clock.now(), has_begun=has_begun)
 
     async def cancel(self, job_id: JobId) -> tuple[Job, JobState] | None:
-        """(job, state before) when it was active; refunded unless ComfyUI had it."""
+        """(job, state before) when it was active; refunded at once unless ComfyUI had it."""
         return await self._engine.exclusive(settling.cancel, job_id)
 
     async def unfinished_attempts(self, server: ServerName, *, except_boot: BootId | None = None) -> Sequence[Attempt]:

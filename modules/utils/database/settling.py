@@ -114,7 +114,7 @@ def settle_failed(
 
 
 def cancel(connection: Connection, job_id: JobId) -> tuple[Job, JobState] | None:
-    """See `JobStore.cancel`; runs exclusively. Up to SUBMITTING it never ran as far as anyone knows."""
+    """See `JobStore.cancel`; runs exclusively. Up to SUBMITTING it never ran as far as anyone knows; later, `end_attempt` knows."""
     before = connection.execute(select(job.c.state).where(job.c.id == job_id).with_for_update()).scalar_one_or_none()
     cancelled = move(connection, job_id, JobState.CANCELLED)
     if before is None or cancelled is None:
@@ -165,7 +165,9 @@ def requeue(
     return moved
 
 
-def end_attempt(connection: Connection, attempt_id: AttemptId, report: RunReport | None, form: str, now: datetime) -> None:
+def end_attempt(
+    connection: Connection, attempt_id: AttemptId, report: RunReport | None, form: str, now: datetime, *, has_begun: bool
+) -> None:
     """See `JobStore.end_attempt`. Raises ValueError while a job is still in flight in it: nobody would ever look for it again."""
     in_flight = select(func.count()).where(job.c.attempt_id == attempt_id, job.c.state.in_(sorted(IN_FLIGHT_STATES)))
     if connection.execute(in_flight).scalar_one():
@@ -178,6 +180,21 @@ def end_attempt(connection: Connection, attempt_id: AttemptId, report: RunReport
         facts["failure"] = None if report.failure is None else report.failure.code.value
         _tell_settled_jobs(connection, attempt_id, report)
     connection.execute(update(attempt).where(attempt.c.id == attempt_id).values(facts))
+    if not has_begun:
+        _refund_cancelled(connection, attempt_id)
+
+
+def _refund_cancelled(connection: Connection, attempt_id: AttemptId) -> None:
+    """What was cancelled in an attempt that never began. Only that: a job drawn by an earlier attempt pays here for its picture."""
+    cancelled = connection.execute(
+        select(job.c.id, job.c.user_id)
+        .join(attempt_job, attempt_job.c.job_id == job.c.id)
+        .where(attempt_job.c.attempt_id == attempt_id, attempt_job.c.charge > 0, job.c.state == JobState.CANCELLED)
+    ).all()
+    for gone in cancelled:
+        refund(connection, gone.user_id, attempt_id, gone.id, waits_again=False)
+    if cancelled:
+        tell(connection, Topic.QUEUE)
 
 
 def _tell_settled_jobs(connection: Connection, attempt_id: AttemptId, report: RunReport) -> None:

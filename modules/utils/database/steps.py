@@ -94,17 +94,15 @@ def least_waiting_vt(connection: Connection, exact_keys: Collection[str] | None 
 
 
 def refund(connection: Connection, user_id: UserId, attempt_id: AttemptId, job_id: JobId, *, waits_again: bool) -> None:
-    """Give back exactly what the claim charged for this job, never below the floor.
+    """Give back exactly what the claim charged for this job, once, never below the floor.
 
     Who `waits_again` stands at the floor at least, like everybody who waits; of an idle person a `vt` below it is left alone.
     """
-    charge = (
-        select(attempt_job.c.charge)
-        .where(attempt_job.c.attempt_id == attempt_id, attempt_job.c.job_id == job_id)
-        .scalar_subquery()
-    )
+    booked = (attempt_job.c.attempt_id == attempt_id, attempt_job.c.job_id == job_id)
+    charge = select(attempt_job.c.charge).where(*booked).scalar_subquery()
     floor = select(fairness.c.floor).scalar_subquery()
     given_back = account.c.vt - charge
     back_or_floor = case((given_back < floor, floor), else_=given_back)
     vt = back_or_floor if waits_again else case((account.c.vt < floor, account.c.vt), else_=back_or_floor)
     connection.execute(update(account).where(account.c.user_id == user_id).values(vt=vt))
+    connection.execute(update(attempt_job).where(*booked).values(charge=0.0))  # so a second refund gives nothing

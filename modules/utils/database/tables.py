@@ -157,7 +157,7 @@ attempt_job = Table(
     Column("attempt_id", Uuid, ForeignKey("attempt.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("job_id", Uuid, ForeignKey("job.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("charge", Double, nullable=False),  # in vt; what a refund gives back
+    Column("charge", Double, nullable=False),  # in vt; 0 once it was given back
     Column("requeued_for", String(64)),  # the ErrorCode, when it came to nothing
     UniqueConstraint("attempt_id", "job_id"),
 )
