@@ -327,7 +327,7 @@ class AttemptRun:
         """Fetch what is there, then judge what is missing."""
         if self.is_taken_back and report.phase in (RunPhase.INTERRUPTED, RunPhase.UNKNOWN):
             await self._carry_out(verdicts_for_taken_back(await self.owed()))
-            return await self._close(None, RunOutcome.REFUSED)
+            return await self._close(None, RunOutcome.REFUSED, has_begun=await self._has_begun(report))
         self.report = report
         if report.phase is RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
             return await self._judge(await self._in_flight(), report)
@@ -341,7 +341,7 @@ class AttemptRun:
         """Settle those of `left` that wait for this attempt; it is over then."""
         owed = [job for job in left if job.attempt_id == self.attempt.id]
         await self._carry_out(self._verdicts(owed, report))
-        return await self._close(report, outcome_of(report))
+        return await self._close(report, outcome_of(report), has_begun=await self._has_begun(report))
 
     def _verdicts(self, owed: Sequence[Job], report: RunReport) -> Sequence[Verdict]:
         if report.phase is RunPhase.SUCCEEDED:
@@ -357,14 +357,34 @@ class AttemptRun:
 
     async def _tidy_up(self, report: RunReport) -> RunOutcome:
         """Nobody waits for it here any more. What it drew may still serve a job that went to another attempt."""
-        if report.phase in _UNDER_WAY:
+        if report.phase is RunPhase.PENDING and await self._server.take_back(self.attempt.id):
+            has_begun = False
+        elif report.phase in _UNDER_WAY:
             await self._server.cancel(self.attempt.id)
+            has_begun = True
         else:
             await self._collect(await self._in_flight(), report if report.phase is RunPhase.SUCCEEDED else None)
-        return await self._close(None, RunOutcome.REFUSED)
+            has_begun = await self._has_begun(report)
+        return await self._close(None, RunOutcome.REFUSED, has_begun=has_begun)
 
-    async def _close(self, report: RunReport | None, outcome: RunOutcome) -> RunOutcome:
-        await self._tools.jobs.end_attempt(self.attempt.id, report)
+    async def _has_begun(self, report: RunReport) -> bool:
+        """Whether anything shows that the GPU worked on it. In doubt it did not: those who did not cancel pay nothing either."""
+        if self.is_started or report.started_at is not None or report.phase is RunPhase.SUCCEEDED:
+            return True
+        return report.phase is RunPhase.UNKNOWN and await self._has_left_pictures()
+
+    async def _has_left_pictures(self) -> bool:
+        """Of a prompt that the server forgot, its files still tell. The jobs in flight were looked for before."""
+        stored = await self._tools.jobs.attempt(self.attempt.id)
+        here = [job for job in (stored.jobs if stored else ()) if job.attempt_id == self.attempt.id]
+        if any(job.generated_at is not None for job in here):
+            return True
+        cancelled = {job.id for job in here if job.state is JobState.CANCELLED}
+        slots = [slot.index for slot in self.attempt.slots if slot.job_id in cancelled]
+        return bool(slots and await self._server.fetch(self.attempt, slots))
+
+    async def _close(self, report: RunReport | None, outcome: RunOutcome, *, has_begun: bool) -> RunOutcome:
+        await self._tools.jobs.end_attempt(self.attempt.id, report, has_begun=has_begun)
         if outcome is not RunOutcome.STUCK:
             try:
                 await self._server.forget(self.attempt.id)

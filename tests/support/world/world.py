@@ -35,7 +35,7 @@ from modules.queue_manager.scheduler import Policy
 from modules.utils.bus import EventBus
 from modules.utils.database import Database
 from modules.utils.database.codecs import job_of
-from modules.utils.database.tables import job
+from modules.utils.database.tables import account, job
 from modules.utils.i18n import Phrasebook
 from tests.support.builders import a_boot_id, a_person, a_recipe, a_request, a_work_class
 from tests.support.comfy_side import the_library
@@ -306,6 +306,13 @@ class World:
 
     def states(self) -> list[JobState]:
         return [one.state for one in self.jobs()]
+
+    def vt(self, user: int) -> float:
+        """Somebody's account, as committed."""
+        received: float = the_disk().read(
+            lambda connection: connection.execute(select(account.c.vt).where(account.c.user_id == user)).scalar_one()
+        )
+        return received
 
     def is_settled(self) -> bool:
         """Everything over, nothing owed, no attempt open."""
