@@ -8,7 +8,17 @@ from datetime import timedelta
 import pytest
 
 from tests.support.world import Trouble, mail
-from tests.support.world.checker import DEATHS, RECOVERY_ACTS, Findings, check, evening, pair_plans, single_plans
+from tests.support.world.checker import (
+    COST_S,
+    DEATHS,
+    RECOVERY_ACTS,
+    Findings,
+    check,
+    departure,
+    evening,
+    pair_plans,
+    single_plans,
+)
 
 OTHERS = [trouble for trouble in Trouble if trouble not in DEATHS]
 
@@ -33,10 +43,22 @@ def test_other_troubles_at_any_act_cost_nothing_either(acts: int) -> None:
 
 
 def test_a_second_death_often_in_the_middle_of_the_recovery_costs_nothing(acts: int) -> None:
-    findings = check(itertools.islice(pair_plans(acts + RECOVERY_ACTS), 3, None, 97))
+    findings = check(itertools.islice(pair_plans(range(1, acts + RECOVERY_ACTS + 1)), 3, None, 97))
     print(findings)
     assert findings.deaths > findings.runs
     assert not findings.wrongs, findings.first_wrong
+
+
+def test_who_leaves_a_batch_ahead_pays_exactly_if_it_ran_whatever_goes_wrong_on_the_way() -> None:
+    calm = departure({})
+    assert (calm.has_run, calm.given_back) == (False, COST_S)
+    single = ({number: (trouble,)} for number, trouble in itertools.product(calm.acts, Trouble))
+    during_recovery = range(calm.acts.start, calm.acts.stop + RECOVERY_ACTS)
+    double = itertools.islice(pair_plans(during_recovery), 0, None, 9)
+    played = {tuple(plan.items()): departure(plan) for plan in (*single, *double)}
+    print(f"{len(played)} runs, it ran all the same in {sum(came.has_run for came in played.values())}")
+    assert not [plan for plan, came in played.items() if came.given_back != (0.0 if came.has_run else COST_S)]
+    assert not [plan for plan, came in played.items() if came.other_paid != COST_S]
 
 
 def test_the_checker_sees_what_a_forgetful_discord_would_do(acts: int, monkeypatch: pytest.MonkeyPatch) -> None:

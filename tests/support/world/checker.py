@@ -22,6 +22,7 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import JobId, JobState
+from modules.domain.people import UserId
 from modules.domain.servers import RunFailure
 from modules.queue_manager.intervals import Intervals
 from tests.support.builders import a_work_class
@@ -32,6 +33,8 @@ from tests.support.world.world import RESTART_S, World, in_world
 Plan = Mapping[int, Sequence[Trouble]]
 
 CURSED = "cursed"
+#: What a job of the world costs.
+COST_S = 2.0
 #: After a death the program does some things more; the second trouble may strike those, too.
 RECOVERY_ACTS = 10
 DEATHS = (Trouble.DIES_BEFORE, Trouble.DIES_AFTER)
@@ -90,6 +93,49 @@ def evening(plan: Plan, findings: Findings) -> int:
     return acts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """What came of a batch ahead that one of two left."""
+
+    acts: range  #: the numbers of those from the cancel until the batch was taken back and its attempt over
+    has_run: bool  #: the GPU began with a prompt that had the cancelled job in it
+    given_back: float  #: to the one who left
+    other_paid: float
+
+
+def departure(plan: Plan) -> Departure:
+    """Two people share a prompt that waits behind somebody's long one; one of them cancels."""
+    found: list[Departure] = []
+
+    async def play(world: World) -> None:
+        await world.until_over(await world.ask(9))
+        world.comfy.picture_s = 20.0
+        await world.ask(9)
+        await world.until(lambda: len(world.comfy.runs) == 2, "the long one to run")
+        await world.life.operations.pause(UserId(9))
+        gone, stays = await world.ask(1), await world.ask(2)
+        await world.life.operations.resume(UserId(9))
+        await world.until(lambda: world.states().count(JobState.SUBMITTED) == 3, "the batch ahead")
+        charged, at = world.vt(1), world.acts.count + 1
+        await _cancel(world, gone)
+        await world.until_over()
+        assert world.job(gone).state in (JobState.CANCELLED, JobState.DELIVERED)  # a press that is refused is not repeated
+        assert world.job(stays).state is JobState.DELIVERED
+        assert not world.wrongs(needless=False)
+        runs = [prompt for comfy in world.comfys for prompt in comfy.runs]
+        found.append(
+            Departure(
+                acts=range(at, world.acts.names.index("comfy forget", at) + 2),
+                has_run=any(gone in {job.id for job in prompt.attempt.jobs} for prompt in runs),
+                given_back=charged - world.vt(1),
+                other_paid=world.vt(2) - charged + COST_S,
+            )
+        )
+
+    in_world(play, lambda: World(plan=plan, intervals=Intervals(poll_s=5.0)))
+    return found[0]
+
+
 def _curse(prompt: Prompt) -> RunFailure | None:
     is_cursed = any(job.recipe.prompt == CURSED for job in prompt.attempt.jobs)
     return RunFailure(code=ErrorCode.NODE_FAILED) if is_cursed else None
@@ -112,9 +158,9 @@ def single_plans(acts: int, troubles: Iterable[Trouble] = Trouble) -> Iterator[P
         yield {number: (trouble,)}
 
 
-def pair_plans(acts: int, first: Iterable[Trouble] = DEATHS, second: Iterable[Trouble] = DEATHS) -> Iterator[Plan]:
+def pair_plans(acts: range, first: Iterable[Trouble] = DEATHS, second: Iterable[Trouble] = DEATHS) -> Iterator[Plan]:
     """Two troubles at two acts, the second one often in the middle of the recovery from the first."""
-    for (one, other), trouble, then in itertools.product(itertools.combinations(range(1, acts + 1), 2), first, second):
+    for (one, other), trouble, then in itertools.product(itertools.combinations(acts, 2), first, second):
         yield {one: (trouble,), other: (then,)}
 
 
@@ -134,13 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     began, total = time.monotonic(), Counter[str]()
     calm = evening({}, Findings())
-    last = calm + RECOVERY_ACTS
+    numbers = range(1, calm + RECOVERY_ACTS + 1)
     rounds: dict[str, Iterator[Plan]] = {
-        "two deaths": pair_plans(last),
-        "a death, then ComfyUI restarts": pair_plans(last, second=(Trouble.COMFY_RESTARTS,)),
-        "ComfyUI restarts, then a death": pair_plans(last, first=(Trouble.COMFY_RESTARTS,)),
-        "a death, then an answer is lost": pair_plans(last, second=(Trouble.ANSWER_LOST,)),
-        "an outage, then a death": pair_plans(last, first=(Trouble.COMFY_AWAY, Trouble.DISCORD_AWAY, Trouble.DATABASE_AWAY)),
+        "two deaths": pair_plans(numbers),
+        "a death, then ComfyUI restarts": pair_plans(numbers, second=(Trouble.COMFY_RESTARTS,)),
+        "ComfyUI restarts, then a death": pair_plans(numbers, first=(Trouble.COMFY_RESTARTS,)),
+        "a death, then an answer is lost": pair_plans(numbers, second=(Trouble.ANSWER_LOST,)),
+        "an outage, then a death": pair_plans(numbers, first=(Trouble.COMFY_AWAY, Trouble.DISCORD_AWAY, Trouble.DATABASE_AWAY)),
     }
     rounds = {name: itertools.islice(plans, 0, None, every) for name, plans in rounds.items()}
     for name, plans in {"every trouble at every act": single_plans(calm), **rounds}.items():
