@@ -18,6 +18,7 @@ from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.experience import Experience
 from modules.queue_manager.lease import Lease, LeaseLostError
+from modules.queue_manager.open_runs import OpenRuns
 from modules.queue_manager.outcomes import RunOutcome
 from modules.queue_manager.scheduler import ServerView, pick
 from modules.queue_manager.verdicts import verdicts_for_lost
@@ -38,7 +39,7 @@ class Worker:
         self._lease = Lease(server.name, crew)
         self._vitals = Vitals(server, crew)
         self._experience = Experience(server, crew)
-        self._runs: dict[AttemptRun, asyncio.Task[None]] = {}  #: in the order they were begun
+        self._runs = OpenRuns(server.name, crew)
         self._wake = asyncio.Event()
         self._probe_now = asyncio.Event()
         self._is_stopping = False
@@ -79,15 +80,13 @@ class Worker:
 
     def view(self) -> ServerView:
         """The server for the scheduler."""
-        loaded = next((run.heavy_key for run in reversed(self._runs)), self._experience.loaded)
-        return ServerView(
-            name=self.server.name, loaded=loaded, free_in_s=sum(self._remaining_s(run) for run in self._occupying())
-        )
+        loaded = self._experience.loaded if self._runs.is_empty else self._runs.newest_model
+        return ServerView(name=self.server.name, loaded=loaded, free_in_s=self._runs.free_in_s())
 
     def status(self) -> ServerStatus:
         """The server for an operator."""
         facts, state = self.server.facts, self._vitals.state
-        ids = [tuple(job.id for job in run.attempt.jobs) for run in self._occupying()]
+        ids = [tuple(job.id for job in run.attempt.jobs) for run in self._runs.occupying()]
         is_drained = self._crew.switches.is_drained(self.server.name)
         return ServerStatus(
             name=self.server.name,
@@ -212,7 +211,7 @@ class Worker:
             while self._vitals.is_usable and not self._is_stopping:
                 await self._crew.switches.keep_fresh()
                 await self._drop_cancelled()
-                if self._vitals.is_check_due(is_idle=not self._runs):
+                if self._vitals.is_check_due(is_idle=self._runs.is_empty):
                     await self._check()
                     continue
                 attempt_taken = await self._claim() if self._may_take() else None
@@ -220,7 +219,7 @@ class Worker:
                 if attempt_taken is not None:
                     self._begin(attempt_taken, tasks)
                 else:
-                    await self._pause(self._next_look_s())
+                    await self._pause(self._runs.next_look_s())
             await self._let_go()
 
     async def _check(self) -> None:
@@ -231,15 +230,13 @@ class Worker:
 
     async def _let_go(self) -> None:
         """What only waits on the server comes back to the queue; what runs is left there, to be found again."""
-        for run in tuple(self._occupying()):
+        for run in self._runs.occupying():
             await self._take_back(run)
         if not self._is_stopping:
             return
-        coming_back = [task for run, task in self._runs.items() if run.is_taken_back]
-        if coming_back:
+        if coming_back := self._runs.coming_back():
             await asyncio.wait(coming_back, timeout=self._crew.intervals.farewell_s)
-        for task in tuple(self._runs.values()):
-            task.cancel()
+        self._runs.cancel()
 
     def _begin(self, attempt: Attempt, tasks: asyncio.TaskGroup, *, is_found: bool = False) -> None:
         first, rows = as_waiting(attempt.jobs[0]), len(attempt.slots)
@@ -256,7 +253,7 @@ class Worker:
             is_suspect=not self._vitals.was_bystander(attempt.id),
         )
         self._log.info("batch_found" if is_found else "batch_claimed", attempt=str(attempt.id), jobs=len(attempt.jobs))
-        self._runs[run] = tasks.create_task(self._drive(run, is_found=is_found))
+        self._runs.add(run, tasks.create_task(self._drive(run, is_found=is_found)))
 
     def _tools(self) -> RunTools:
         return RunTools(
@@ -274,7 +271,7 @@ class Worker:
         try:
             outcome = await self._outcome_of(run, is_found=is_found)
         finally:
-            del self._runs[run]
+            self._runs.remove(run)
             self._wake.set()
         await self._note(run, outcome)
         self._crew.events.publish(QueueChanged())
@@ -307,31 +304,7 @@ class Worker:
     def _may_take(self) -> bool:
         if self._crew.switches.is_paused or self._crew.switches.is_drained(self.server.name):
             return False
-        busy = self._occupying()
-        if not busy:
-            return True
-        return self._vitals.is_proven and len(busy) == 1 and busy[0].is_started and self._lead_in_s(busy[0]) <= 0
-
-    def _occupying(self) -> list[AttemptRun]:
-        """The running batch and the one ahead; not those that are off the GPU or only being looked for."""
-        return [run for run in self._runs if run.is_occupying]
-
-    def _lead_in_s(self, run: AttemptRun) -> float:
-        """Seconds until the next batch should be posted behind the running one."""
-        return self._remaining_s(run) - max(self._crew.intervals.lead_s, self._crew.rates.lead_s(self.server.name))
-
-    def _remaining_s(self, run: AttemptRun) -> float:
-        if run.started_monotonic is None:
-            return run.expected_s
-        return max(0.0, run.started_monotonic + run.expected_s - self._crew.clock.monotonic())
-
-    def _next_look_s(self) -> float:
-        """Seconds until this worker must look again by itself: at the lead, and every now and then in case a hint was lost."""
-        poll_s, busy = self._crew.intervals.poll_s, self._occupying()
-        if len(busy) != 1 or not busy[0].is_started:
-            return poll_s
-        lead_in_s = self._lead_in_s(busy[0])
-        return min(poll_s, lead_in_s) if lead_in_s > 0 else poll_s
+        return self._runs.have_room(for_one_ahead=self._vitals.is_proven)
 
     async def _claim(self) -> Attempt | None:
         classes = await self._crew.waiting_classes()
@@ -362,7 +335,7 @@ class Worker:
 
     async def _drop_cancelled(self) -> None:
         """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""
-        whole = [run for run in self._occupying() if not run.has_results]
+        whole = [run for run in self._runs.occupying() if not run.has_results]
         owed = await self._crew.jobs.owed_counts([run.attempt.id for run in whole])
         for run in whole:
             left = owed[run.attempt.id]
