@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from modules.domain.images import Picture
 from modules.domain.jobs import Attempt, BootId, Job, JobId, JobRequest, ServerName
 from modules.domain.people import MessageId, UserId
@@ -91,3 +93,12 @@ async def delivered(database: Database, *requests: JobRequest) -> list[Job]:
         assert await database.outbox.claim_send(job.id, item.kind, item.due_at, timedelta(minutes=1))
         assert await database.outbox.delivered(job.id, MessageKind.RESULT, MessageId(a_snowflake()))
     return jobs
+
+
+async def vt_of(database: Database, user_id: UserId) -> float:
+    """A person's account, as an export shows it."""
+    match await database.people.export(user_id):
+        case {"account": [{"vt": float(vt)}]}:
+            return vt
+        case other:
+            pytest.fail(f"no account in {other}")
