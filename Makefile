@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime ## Try the bot in the browser: no token, no GPU, no accou
 	@$(BIN)/python app.py demo $(ARGS)
 
 test: $(VENV)/.dev ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-nodes: $(VENV)/.dev ## Install PyTorch (CPU) and run the node pack's tests
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
