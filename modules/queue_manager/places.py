@@ -27,6 +27,7 @@ class Places:
         self._lock = asyncio.Lock()
         self._made: Mapping[JobId, Place] = {}
         self._made_at = -FORECAST_LIFE_S
+        self._looked_at = float("-inf")  #: when the queue was read for it
         self._is_expired = True
         #: What was first told: job -> (when, predicted seconds until it ends, uncalibrated).
         self._told: dict[JobId, tuple[float, float]] = {}
@@ -42,9 +43,10 @@ class Places:
         self._is_expired = True
 
     async def of(self, job: Job) -> Place:
-        """The place of one job, made after it was stored."""
+        """The place of one job, made after it was stored. What a later look at the queue does not find waits no more."""
+        asked_at = self._crew.clock.monotonic()
         async with self._lock:
-            if job.id not in self._made:
+            if job.id not in self._made and self._looked_at <= asked_at:
                 await asyncio.sleep(self._made_at + SHARED_FOR_S - self._crew.clock.monotonic())
                 await self._make()
         return self._made.get(job.id) or self._begun(job)
@@ -59,6 +61,7 @@ class Places:
 
     async def _make(self) -> None:
         self._is_expired = False
+        self._looked_at = self._crew.clock.monotonic()
         snapshot = await self._crew.jobs.snapshot()
         await self._crew.waiting_classes()
         await self._crew.switches.keep_fresh()
