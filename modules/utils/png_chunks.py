@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: 5.2.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -16,6 +16,10 @@ _HEADER = struct.Struct(">IIBBBBB")
 #: 8-bit red, green, blue; the only methods there are; not interlaced.
 _PLAIN_RGB = (8, 2, 0, 0, 0)
 _RGB_BYTES = 3
+#: 4.3: a palette, and a colour that is transparent.
+_CHANGES_THE_PICTURE = frozenset({b"PLTE", b"tRNS"})
+#: Writers pack at least 8 kB into each; a file of more chunks than the largest picture needs is no picture's.
+_MAX_CHUNKS = 20_000
 #: 9.2: None, Sub, Up, Average, Paeth.
 _LAST_FILTER = 4
 #: 11.3.3.3: no compression, no language, no translated keyword; each ends with a zero.
@@ -30,15 +34,10 @@ def repacked(data: bytes, *, texts: Mapping[str, str]) -> bytes | None:
     bytes as the header announces, and no unknown filter; nothing is left then that could keep a decoder from the last row.
     """
     try:
-        chunks = list(_chunks(data))
+        header, pixels = _picture_in(data)
     except (ValueError, struct.error):
         return None
-    kinds = [kind for kind, _ in chunks]
-    if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or b"tRNS" in kinds or b"PLTE" in kinds:
-        return None
-    pixels = [payload for kind, payload in chunks if kind == b"IDAT"]
-    header = chunks[0][1]
-    if len(header) != _HEADER.size or not _is_whole(_HEADER.unpack(header), pixels):
+    if not _is_whole(_HEADER.unpack(header), pixels):
         return None
     parts = [SIGNATURE, *_written(b"IHDR", header)]
     for keyword, text in texts.items():
@@ -46,6 +45,22 @@ def repacked(data: bytes, *, texts: Mapping[str, str]) -> bytes | None:
     for payload in pixels:
         parts += _written(b"IDAT", payload)
     return b"".join([*parts, *_written(b"IEND", b"")])
+
+
+def _picture_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
+    """The one header and the packed pixels; other chunks are passed by. Raises ValueError or struct.error if it is not plain."""
+    header, pixels, is_ended = b"", [], False
+    for number, (kind, payload) in enumerate(_chunks(data)):
+        if (number == 0) != (kind == b"IHDR") or is_ended or kind in _CHANGES_THE_PICTURE or number > _MAX_CHUNKS:
+            raise ValueError("not a plain file")
+        if kind == b"IHDR":
+            header = payload
+        elif kind == b"IDAT":
+            pixels.append(payload)
+        is_ended = kind == b"IEND"
+    if not is_ended or len(header) != _HEADER.size:
+        raise ValueError("not a whole file")
+    return header, pixels
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
