@@ -23,34 +23,37 @@ class Lease:
         self._life_s = crew.intervals.lease_life_s
         self._renewal_s = crew.intervals.lease_renewal_s
         self.is_ours = False  #: as far as we know
+        self._held_until = float("-inf")  #: on the monotonic clock
 
     async def take(self) -> bool:
         """Own the server or renew it. False while another start owns it, or while the database does not answer."""
         try:
-            self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, timedelta(seconds=self._life_s))
+            return await self._take(steal=False)
         except FulletError as error:
             if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
                 raise
             return False
-        return self.is_ours
 
     async def take_first(self) -> bool:
         """At the start: where no other process can be alive, what an earlier start left behind does not count."""
         if not self._crew.is_alone:
             return await self.take()
+        return await self._take(steal=True)
+
+    async def _take(self, *, steal: bool) -> bool:
+        asked_at = self._crew.clock.monotonic()  # the lease counts from here, however long the answer takes
         life = timedelta(seconds=self._life_s)
-        self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=True)
+        self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=steal)
+        if self.is_ours:
+            self._held_until = asked_at + self._life_s
         return self.is_ours
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeaseLostError while there is still time to stop before anybody else may begin."""
-        held_until = self._crew.clock.monotonic() + self._life_s
         while True:
             await asyncio.sleep(self._renewal_s)
-            asked_at = self._crew.clock.monotonic()  # the lease counts from here, however long the answer takes
-            if await self.take():
-                held_until = asked_at + self._life_s
-            elif self._crew.clock.monotonic() >= held_until - self._renewal_s:
+            await self.take()
+            if self._crew.clock.monotonic() >= self._held_until - self._renewal_s:
                 self.is_ours = False
                 raise LeaseLostError
 
