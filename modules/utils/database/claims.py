@@ -116,7 +116,11 @@ def _least_served(
     connection: Connection, exact_keys: Collection[str], barred: Collection[JobId], max_people: int
 ) -> Sequence[UserId]:
     """By `vt`, then by who has waited longest; only those with something that this server may run."""
-    return connection.execute(_LEAST_SERVED, {"exact_keys": list(exact_keys), "barred": list(barred), "at_most": max_people}).scalars().all()
+    return (
+        connection.execute(_LEAST_SERVED, {"exact_keys": list(exact_keys), "barred": list(barred), "at_most": max_people})
+        .scalars()
+        .all()
+    )
 
 
 def _carry_out(

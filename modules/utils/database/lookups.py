@@ -22,9 +22,7 @@ _WAITING_CLASSES = select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.i
 )
 _OWED = (
     select(job.c.attempt_id, func.count())
-    .where(
-        job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), job.c.state.in_(sorted(IN_FLIGHT_STATES))
-    )
+    .where(job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), job.c.state.in_(sorted(IN_FLIGHT_STATES)))
     .group_by(job.c.attempt_id)
 )
 

@@ -126,9 +126,7 @@ def _undeliverable(connection: Connection, job_id: JobId, kind: MessageKind) -> 
 def _send_again(connection: Connection, job_id: JobId, now: datetime) -> bool:
     """The old intent stays: should one of the first tries have arrived after all, it is found and not sent a second time."""
     given_up = exists().where(job.c.id == job_id, job.c.state == JobState.UNDELIVERABLE)
-    again = update(outbox).where(
-        _this(job_id, MessageKind.RESULT), ~outbox.c.is_owed, outbox.c.sent_at.is_(None), given_up
-    )
+    again = update(outbox).where(_this(job_id, MessageKind.RESULT), ~outbox.c.is_owed, outbox.c.sent_at.is_(None), given_up)
     if connection.execute(again.values(is_owed=True, due_at=now, created_at=now, tries=0)).rowcount == 0:
         return False
     move(connection, job_id, JobState.GENERATED)

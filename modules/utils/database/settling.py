@@ -114,7 +114,7 @@ def settle_failed(
 
 
 def cancel(connection: Connection, job_id: JobId) -> tuple[Job, JobState] | None:
-    """See `JobStore.cancel`; runs exclusively. Up to SUBMITTING it never ran as far as anyone knows; later, `end_attempt` knows."""
+    """See `JobStore.cancel`; runs exclusively. Up to SUBMITTING it never ran as far as we know; later `end_attempt` knows."""
     before = connection.execute(select(job.c.state).where(job.c.id == job_id).with_for_update()).scalar_one_or_none()
     cancelled = move(connection, job_id, JobState.CANCELLED)
     if before is None or cancelled is None:
@@ -185,7 +185,7 @@ def end_attempt(
 
 
 def _refund_cancelled(connection: Connection, attempt_id: AttemptId) -> None:
-    """What was cancelled in an attempt that never began. Only that: a job drawn by an earlier attempt pays here for its picture."""
+    """What was cancelled in an attempt that never began. Only that: a job drawn by an earlier attempt pays here for its own."""
     cancelled = connection.execute(
         select(job.c.id, job.c.user_id)
         .join(attempt_job, attempt_job.c.job_id == job.c.id)
