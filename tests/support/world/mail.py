@@ -42,6 +42,7 @@ class FakeDiscord:
     """Over all lives of the program."""
 
     def __init__(self, clock: Clock) -> None:
+        self.asked_at: dict[InteractionId, datetime] = {}  #: as Discord's ids tell
         self.channels: dict[ChannelId, list[Message]] = defaultdict(list)
         self.clock = clock
         self.send_s = 0.0  #: how long a message is on its way
@@ -96,7 +97,7 @@ class PostPort:
         return await self._call("send", lambda: self._discord.post(channel_id, nonce, files, custom_ids))
 
     async def find_ours(
-        self, channel_id: ChannelId, _since: InteractionId, is_it: Callable[[discord.Message], bool]
+        self, channel_id: ChannelId, since: InteractionId, is_it: Callable[[discord.Message], bool]
     ) -> MessageId | None:
         await asyncio.sleep(0)
         self._process.check()
@@ -106,7 +107,7 @@ class PostPort:
                 attachments=[SimpleNamespace(filename=file.name) for file in message.files],
                 components=[discord.Button({"type": 2, "style": 1, "custom_id": one}) for one in message.custom_ids],
             )
-            if is_it(seen):  # type: ignore[arg-type]  # as much of a message as is looked at
+            if message.at >= self._discord.asked_at.get(since, message.at) and is_it(seen):  # type: ignore[arg-type]  # as much of a message as is looked at
                 return message.id
         return None
 

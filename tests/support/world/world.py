@@ -263,6 +263,7 @@ class World:
         """
         self._next_interaction += 1
         interaction = InteractionId(self._next_interaction)
+        self.discord.asked_at[interaction] = self.clock.now()
         request = a_request(
             a_person(user, weight=weight),
             recipe=a_recipe(prompt, count=count),
