@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobSettled, JobStarted, JobStranded
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobState
+from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobStarted, JobStranded
+from modules.domain.jobs import Attempt, Job, JobId, JobState
 from modules.domain.ports import Clock, Events, ImageServer, JobStore
 from modules.domain.servers import (
     RunEnded,
@@ -24,6 +24,7 @@ from modules.domain.servers import (
     RunStarted,
     SlotSaved,
 )
+from modules.queue_manager.collector import Collector
 from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.outcomes import RunOutcome, outcome_of
 from modules.queue_manager.settlement import Settlement
@@ -84,15 +85,13 @@ class AttemptRun:
         self.started_monotonic: float | None = None
         self.is_occupying = True  #: False once the GPU is free of it, and while it is only being looked for
         self.is_taken_back = False
-        self.has_results = False  #: a job of it is settled, so its prompt did more than wait
         self.report: RunReport | None = None
         self.refused_here: set[JobId] = set()
         self._server = server
         self._tools = tools
         self._is_suspect = is_suspect
         self._has_sampled = False
-        self._slots_saved: set[int] = set()
-        self._collected: set[JobId] = set()
+        self._collector = Collector(attempt, server, tools.jobs, tools.events)
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
 
     @property
@@ -101,13 +100,18 @@ class AttemptRun:
         return self.attempt.jobs[0].work.heavy_key
 
     @property
+    def has_results(self) -> bool:
+        """A job of it is settled, so its prompt did more than wait."""
+        return self._collector.has_results
+
+    @property
     def is_started(self) -> bool:
         """Whether the server showed a sign of working on it."""
         return self.started_monotonic is not None
 
     async def owed(self) -> Sequence[Job]:
         """The jobs that wait for exactly this attempt: not cancelled, not settled, not gone to another."""
-        return [job for job in await self._in_flight() if job.attempt_id == self.attempt.id]
+        return [job for job in await self._collector.in_flight() if job.attempt_id == self.attempt.id]
 
     # --- the ways in and out ----------------------------------------------------------------------------------------
 
@@ -144,7 +148,7 @@ class AttemptRun:
             await self._server.cancel(self.attempt.id)
         except FulletError as error:
             self._log.info("cancel_not_passed_on", error=error.code.value)
-        return await self._judge(await self._in_flight(), failed)
+        return await self._judge(await self._collector.in_flight(), failed)
 
     async def _carry_on(self, report: RunReport) -> RunOutcome:
         """From wherever the prompt stands to the end of the attempt."""
@@ -166,7 +170,7 @@ class AttemptRun:
         if error.code is ErrorCode.SERVER_BROKEN and not self.is_started:
             # HTTP answers, but its worker is dead: what waits there will never run, so it must not be waited for.
             stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))
-            return await self._judge(await self._in_flight(), stuck)
+            return await self._judge(await self._collector.in_flight(), stuck)
         if error.code in _SERVER_AWAY:
             return await self._lost()
         return await self.give_up(error.code)
@@ -180,7 +184,7 @@ class AttemptRun:
         guilty = error.params.get("guilty")
         slots = frozenset({guilty}) if isinstance(guilty, int) else frozenset[int]()
         failure = RunFailure(code=error.code, slots=slots)
-        return await self._judge(await self._in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
+        return await self._judge(await self._collector.in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
 
     async def _lost(self) -> RunOutcome:
         """Tell the people concerned; the attempt stays open."""
@@ -190,7 +194,7 @@ class AttemptRun:
 
     async def _look_twice(self) -> RunReport:
         """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""
-        if not await self._collect(await self._in_flight()):
+        if not await self._collector.collect(await self._collector.in_flight()):
             return RunReport(phase=RunPhase.SUCCEEDED)
         self.is_occupying = False
         self._tools.changed()
@@ -270,15 +274,14 @@ class AttemptRun:
                 self._note_started()
                 self._has_sampled = True
                 for job_id in event.job_ids:
-                    if job_id not in self._collected:
+                    if not self._collector.has(job_id):
                         publish(JobProgressed(job_id=job_id, step=event.step, steps=event.steps))
             case RunPreviewed():
                 slot = self.attempt.slots[event.slot]
-                if slot.job_id not in self._collected:
+                if not self._collector.has(slot.job_id):
                     publish(JobPreviewed(job_id=slot.job_id, picture_index=slot.picture_index, jpeg=event.jpeg))
             case SlotSaved():
-                self._slots_saved.add(event.slot)
-                self._settle_early(event.slot, settling)
+                self._collector.note_saved(event.slot, settling)
             case RunEnded():
                 pass
 
@@ -299,28 +302,6 @@ class AttemptRun:
             self.is_occupying = False
             self._tools.changed()
 
-    def _settle_early(self, slot_index: int, settling: asyncio.TaskGroup) -> None:
-        """A job whose pictures are all saved need not wait for the others in its attempt."""
-        job_id = self.attempt.slots[slot_index].job_id
-        slots = {slot.index for slot in self.attempt.slots if slot.job_id == job_id}
-        if len(self.attempt.jobs) > 1 and slots <= self._slots_saved and job_id not in self._collected:
-            self._collected.add(job_id)
-            settling.create_task(self._collect_early(job_id))
-
-    async def _collect_early(self, job_id: JobId) -> None:
-        """What does not come now is judged when the attempt ends."""
-        self._tools.events.publish(JobFinishing(job_id=job_id))
-        try:
-            job = await self._tools.jobs.job(job_id)
-            left = await self._collect([job] if job is not None and job.state in IN_FLIGHT_STATES else [])
-        except FulletError as error:
-            if error.code is ErrorCode.DATABASE_UNAVAILABLE:
-                raise
-            self._log.info("early_picture_not_fetched", error=error.code.value)
-            self._collected.discard(job_id)
-        else:
-            self._collected -= {job.id for job in left}
-
     # --- the end ----------------------------------------------------------------------------------------------------
 
     async def _finish(self, report: RunReport) -> RunOutcome:
@@ -330,12 +311,12 @@ class AttemptRun:
             return await self._close(None, RunOutcome.REFUSED, has_begun=await self._has_begun(report))
         self.report = report
         if report.phase is RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
-            return await self._judge(await self._in_flight(), report)
+            return await self._judge(await self._collector.in_flight(), report)
         self._let_go_of_gpu(report)
-        wanted = await self._in_flight()
+        wanted = await self._collector.in_flight()
         for job in wanted:
             self._tools.events.publish(JobFinishing(job_id=job.id))
-        return await self._judge(await self._collect(wanted, report), report)
+        return await self._judge(await self._collector.collect(wanted, report), report)
 
     async def _judge(self, left: Sequence[Job], report: RunReport) -> RunOutcome:
         """Settle those of `left` that wait for this attempt; it is over then."""
@@ -363,7 +344,9 @@ class AttemptRun:
             await self._server.cancel(self.attempt.id)
             has_begun = True
         else:
-            await self._collect(await self._in_flight(), report if report.phase is RunPhase.SUCCEEDED else None)
+            await self._collector.collect(
+                await self._collector.in_flight(), report if report.phase is RunPhase.SUCCEEDED else None
+            )
             has_begun = await self._has_begun(report)
         return await self._close(None, RunOutcome.REFUSED, has_begun=has_begun)
 
@@ -391,31 +374,6 @@ class AttemptRun:
             except FulletError as error:
                 self._log.debug("history_not_forgotten", error=error.code.value)
         return outcome
-
-    async def _in_flight(self) -> Sequence[Job]:
-        """The jobs of this attempt that still lack a result, here or in another attempt: the first result wins."""
-        attempt = await self._tools.jobs.attempt(self.attempt.id)
-        return [] if attempt is None else [job for job in attempt.jobs if job.state in IN_FLIGHT_STATES]
-
-    async def _collect(self, jobs: Sequence[Job], report: RunReport | None = None) -> list[Job]:
-        """Fetch and store what is there, all at once; returns those of `jobs` that are still without a complete result."""
-        outcomes = await asyncio.gather(*(self._collect_one(job, report) for job in jobs), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        return [job for job, is_complete in zip(jobs, outcomes, strict=True) if not is_complete]
-
-    async def _collect_one(self, job: Job, report: RunReport | None) -> bool:
-        slots = [slot.index for slot in self.attempt.slots if slot.job_id == job.id]
-        pictures = await self._server.fetch(self.attempt, slots)
-        if set(pictures) != set(slots):
-            return False
-        timing = report or await self._server.report(self.attempt.id)
-        if await self._tools.jobs.settle_generated(self.attempt.id, job.id, [pictures[index] for index in slots], timing):
-            self.has_results = True
-            self._collected.add(job.id)
-            self._tools.events.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
-        return True
 
 
 def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
