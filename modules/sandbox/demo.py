@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import IO
 
 from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.discord_server import DiscordSandbox
@@ -27,6 +29,8 @@ RESTART_AFTER_S = 1.0
 UP_WITHIN_S = 60.0
 #: Given to the bot when the demo ends, before it is killed.
 STOP_WITHIN_S = 25.0
+#: Held by a running demo, so that a second one does not empty the folder under its bot.
+LOCK_NAME = "demo.lock"
 
 
 def run_demo(command: Sequence[str], *, port: int, data: Path, speed: float) -> int:
@@ -48,10 +52,13 @@ class _Demo:
     async def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
-        # The stand-in's community lives in memory, so a database of an earlier demo would speak of channels that are gone.
-        await asyncio.to_thread(shutil.rmtree, self._data, ignore_errors=True)
-        self._data.mkdir(parents=True)
+        self._data.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
+            if not _is_ours(stack.enter_context((self._data / LOCK_NAME).open("w"))):
+                print("  A demo is running in this folder already. Open its page, or stop it with Ctrl-C first.", file=sys.stderr)
+                return 2
+            # The stand-in's community lives in memory, so a database of an earlier demo would speak of channels that are gone.
+            await asyncio.to_thread(_empty, self._data)
             discord = await stack.enter_async_context(self._discord())
             gpus = [
                 await stack.enter_async_context(ComfySandbox(name=name, speed=speed * self._speed, data=self._data / name))
@@ -121,6 +128,24 @@ class _Demo:
                 self._bot.kill()
                 await self._bot.wait()
         keeping.cancel()
+
+
+def _is_ours(lock: IO[str]) -> bool:
+    """Whether nobody else holds it; ours then until it is closed, or this process ends in whatever way."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything but the lock."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LOCK_NAME:
+            entry.unlink()
 
 
 def _is_free(port: int) -> bool:

@@ -49,9 +49,9 @@ class Demo:
 
 
 @asynccontextmanager
-async def a_demo(folder: Path) -> AsyncIterator[Demo]:
+async def a_demo(folder: Path, *, data: Path | None = None) -> AsyncIterator[Demo]:
     log = folder / "demo.log"
-    arguments = ["demo", "--port", "0", "--data", str(folder / "data"), "--speed", "50"]
+    arguments = ["demo", "--port", "0", "--data", str(data or folder / "data"), "--speed", "50"]
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -68,6 +68,20 @@ async def a_demo(folder: Path) -> AsyncIterator[Demo]:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             await process.wait()
+
+
+async def test_a_second_demo_in_the_same_folder_leaves_the_first_alone(tmp_path: Path) -> None:
+    async with a_demo(tmp_path) as first:
+        await first.address()
+        database = tmp_path / "data" / "bot_data.db"
+        before = database.stat().st_ino
+        (tmp_path / "second").mkdir()
+        async with a_demo(tmp_path / "second", data=tmp_path / "data") as second:
+            async with asyncio.timeout(DOWN_WITHIN_S):
+                assert await second.process.wait() == 2
+            assert "A demo is running in this folder already" in second.said()
+        assert database.stat().st_ino == before
+        assert await first.stop() == 0
 
 
 async def test_a_newcomer_opens_one_address_and_imagine_and_edit_work_in_a_session_nobody_else_sees(tmp_path: Path) -> None:
