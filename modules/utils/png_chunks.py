@@ -1,6 +1,6 @@
 """PNG as chunks: prove that a file holds its picture to the last row, and write it anew with nothing else in it.
 
-Source: PNG Specification (Third Edition), W3C Recommendation, 24 June 2025; the section of each rule stands beside it.
+Source: PNG Specification, W3C Recommendation; the chunks stand there under their names.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-#: 5.2.
+#: How every file begins.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: 11.2.1: width, height, bit depth, colour type, compression, filter and interlace method.
+#: IHDR: width, height, bit depth, colour type, compression, filter and interlace method.
 _HEADER = struct.Struct(">IIBBBBB")
 #: 8-bit red, green, blue; the only methods there are; not interlaced.
 _PLAIN_RGB = (8, 2, 0, 0, 0)
 _RGB_BYTES = 3
-#: 4.3: a palette, and a colour that is transparent.
+#: A palette, and a colour that is transparent.
 _CHANGES_THE_PICTURE = frozenset({b"PLTE", b"tRNS"})
 #: Writers pack at least 8 kB into each; a file of more chunks than the largest picture needs is no picture's.
 _MAX_CHUNKS = 20_000
-#: 9.2: None, Sub, Up, Average, Paeth.
+#: Filter method 0: None, Sub, Up, Average, Paeth.
 _LAST_FILTER = 4
-#: 11.3.3.3: no compression, no language, no translated keyword; each ends with a zero.
+#: iTXt, behind the keyword: no compression, no language, no translated keyword; each ends with a zero.
 _PLAIN_ITXT = b"\0\0\0\0\0"
 
 
@@ -64,7 +64,7 @@ def _picture_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """5.3: each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says."""
+    """Each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says."""
     if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG")
     at = len(SIGNATURE)
@@ -83,7 +83,7 @@ def _written(kind: bytes, payload: bytes) -> Iterable[bytes]:
 
 
 def _is_whole(header: tuple[int, ...], pixels: Iterable[bytes]) -> bool:
-    """10.1: all IDAT together are one zlib stream of the rows, each behind the byte of its filter."""
+    """All IDAT together are one zlib stream of the rows, each behind the byte of its filter."""
     width, height, *how = header
     if tuple(how) != _PLAIN_RGB or not width or not height:
         return False
