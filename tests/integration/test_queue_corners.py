@@ -9,21 +9,14 @@ from typing import Any, cast
 
 from modules.domain.errors import ErrorCode
 from modules.domain.events import JobRequeued, JobStarted
-from modules.domain.jobs import AttemptId, JobId, JobState
-from modules.domain.people import UserId
+from modules.domain.jobs import AttemptId, JobState
 from modules.domain.servers import RunFailure, RunPhase, RunReport
 from modules.queue_manager.neighbours import STATUS_PREFIX
-from tests.support.builders import a_work_class
+from tests.support.troubles import ADMIN, ALONE, delivered
 from tests.support.world import Life, World, played
 from tests.support.world.comfy import ComfyPort, Prompt
 
-ADMIN = UserId(99)
 Report = Callable[[AttemptId], Coroutine[Any, Any, RunReport]]
-ALONE = a_work_class("alone", heavy_key="sdxl", cost_s=2.0, is_mergeable=False)
-
-
-def delivered(world: World, *job_ids: JobId) -> bool:
-    return all(world.job(one).state is JobState.DELIVERED for one in job_ids)
 
 
 def out_of_memory(_prompt: Prompt) -> RunFailure:
