@@ -302,6 +302,8 @@ class Worker:
     # --- taking work ------------------------------------------------------------------------------------------------
 
     def _may_take(self) -> bool:
+        if not self._vitals.is_usable:  # lost since the loop last looked: what it took now would be stranded with it
+            return False
         if self._crew.switches.is_paused or self._crew.switches.is_drained(self.server.name):
             return False
         return self._runs.have_room(for_one_ahead=self._vitals.is_proven)
