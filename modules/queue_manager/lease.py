@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from modules.domain.errors import ErrorCode, FulletError
@@ -43,19 +44,26 @@ class Lease:
     async def _take(self, *, steal: bool) -> bool:
         asked_at = self._crew.clock.monotonic()  # the lease counts from here, however long the answer takes
         life = timedelta(seconds=self._life_s)
-        self.is_ours = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=steal)
-        if self.is_ours:
+        is_granted = await self._crew.jobs.take_lease(self._server, self._crew.boot_id, life, steal=steal)
+        if is_granted:
             self._held_until = asked_at + self._life_s
+        self.is_ours = is_granted and self._left_s() > 0
         return self.is_ours
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeaseLostError while there is still time to stop before anybody else may begin."""
         while True:
             await asyncio.sleep(self._renewal_s)
-            await self.take()
-            if self._crew.clock.monotonic() >= self._held_until - self._renewal_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._left_s()):
+                    await self.take()
+            if not self.is_ours or self._left_s() <= 0:
                 self.is_ours = False
                 raise LeaseLostError
+
+    def _left_s(self) -> float:
+        """Seconds in which we may count on it; one renewal before its end we stop, so that nobody begins beside us."""
+        return self._held_until - self._renewal_s - self._crew.clock.monotonic()
 
     async def release(self) -> None:
         """Give it up, if it is ours."""

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.jobs import JobState
+from modules.domain.jobs import BootId, JobState, ServerName
 from tests.support.builders import a_boot_id, a_person, a_request
 from tests.support.troubles import delivered, news_of_server
-from tests.support.world import World, played
+from tests.support.world import Life, World, played
 
 # --- the courier ----------------------------------------------------------------------------------------------------------
 
@@ -104,6 +104,53 @@ async def test_a_stolen_lease_stops_the_worker_that_lost_it(world: World) -> Non
     await world.until_over()
     assert delivered(world, *jobs)
     assert not world.wrongs()
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.0, 14.0), (60.0, 0.0)])
+def test_two_processes_never_drive_one_server_however_slow_the_database_of_one_is(before_s: float, after_s: float) -> None:
+    """A lease counts from when it was asked for (15 s), and a renewal that hangs is not waited for until that is over."""
+
+    @played(is_alone=False)
+    async def scene(world: World) -> None:
+        await world.until(lambda: drives(world, world.life), "the first lease")
+        slow, other = world.life, world.begin()
+        slow_down_leases(slow, before_s=before_s, after_s=after_s)
+        for _ in range(1_200):
+            assert not (drives(world, slow) and drives(world, other))
+            await asyncio.sleep(0.1)
+        assert drives(world, other)
+
+    scene()
+
+
+@played(is_alone=False)
+async def test_a_first_lease_that_is_told_of_when_it_is_nearly_over_is_not_counted_on(world: World) -> None:
+    world.kill()
+    slow = world.begin()
+    slow_down_leases(slow, after_s=14.0)
+    await asyncio.sleep(25)  # what the dead one held is over, and the slow one has asked anew
+    other = world.begin()
+    for _ in range(1_200):
+        assert not drives(world, slow)
+        await asyncio.sleep(0.1)
+    assert drives(world, other)
+
+
+def drives(world: World, life: Life) -> bool:
+    return life.engine.workers[world.comfy.name].is_driving
+
+
+def slow_down_leases(program: Life, *, before_s: float = 0.0, after_s: float = 0.0) -> None:
+    """Its database takes so long until it does what was asked, and then until it says so."""
+    take = program.database.jobs.take_lease
+
+    async def slowly(server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
+        await asyncio.sleep(before_s)
+        is_ours = await take(server, boot_id, life, steal=steal)
+        await asyncio.sleep(after_s)
+        return is_ours
+
+    program.database.jobs.take_lease = slowly  # type: ignore[method-assign]
 
 
 # --- stopping -------------------------------------------------------------------------------------------------------------
