@@ -20,6 +20,7 @@ from modules.discord.checks import check_guild
 from modules.discord.cogs import COGS
 from modules.discord.controls import Controls
 from modules.discord.edits import Edits
+from modules.discord.endpoint import log_in
 from modules.discord.failures import Failures, Refusal
 from modules.discord.form import GenerationForm
 from modules.discord.house import DiscordOptions, House
@@ -108,7 +109,8 @@ class FulletBot(commands.Bot):
         """Log in and serve until cancelled. Raises discord.LoginFailure, discord.PrivilegedIntentsRequired, GatewayGone."""
         async with asyncio.TaskGroup() as tasks, self:
             watch = tasks.create_task(self._watch_gateway(), name="gateway-watch")
-            await self.start(token)
+            await log_in(self, token)
+            await self.connect()
             watch.cancel()
 
     async def when_ready(self) -> None:

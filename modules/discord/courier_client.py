@@ -9,6 +9,7 @@ import asyncio
 
 import discord
 
+from modules.discord.endpoint import log_in
 from modules.discord.house import DiscordOptions, House
 from modules.discord.posting import Post
 from modules.discord.session_rooms import SessionRooms
@@ -58,7 +59,8 @@ class CourierClient(discord.Client):
     async def run_with(self, token: str) -> None:
         """Log in and stay until cancelled. Raises discord.LoginFailure."""
         async with self:
-            await self.start(token)
+            await log_in(self, token)
+            await self.connect()
 
     async def when_ready(self) -> None:
         """Returns once Discord has told us of all our guilds and channels."""

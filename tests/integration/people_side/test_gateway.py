@@ -33,3 +33,22 @@ async def test_when_the_gateway_stays_away_the_bot_gives_up_with_an_error(door: 
             await door.sandbox.stop()
             await front.until_ended()
     assert ended.group_contains(GatewayGone)
+
+
+async def test_a_discord_that_is_away_at_the_start_is_waited_for(door: FrontDoor, people: People) -> None:
+    door.spoil(r"^GET /users/@me$", reset=True, times=2)
+    door.spoil(r"^GET /oauth2/applications/@me$", reset=True, times=2)  # aiohttp itself tries twice
+    bruno = await people.be("bruno")
+    async with door.open() as front:
+        await bruno.wait_for_bot(online=True)
+        assert "on its way" in (await bruno.slash("imagine", model="z-image", prompt="a fox")).text
+        await front.studio.draw(await front.studio.only_job())
+    assert len(door.calls(r"^GET /users/@me$")) == 4
+
+
+async def test_when_discord_stays_away_at_the_start_the_bot_gives_up_with_an_error(door: FrontDoor) -> None:
+    door.spoil(r"^GET /users/@me$", reset=True, times=1_000)
+    with pytest.raises(ExceptionGroup) as ended:
+        async with door.open(gateway_patience_s=1.0) as front:
+            await front.until_ended()
+    assert ended.group_contains(GatewayGone)
