@@ -137,8 +137,5 @@ async def _database(settings: Settings, root: Path, clock: Clock) -> AsyncIterat
 
 def sqlite_file(settings: Settings, root: Path) -> Path | None:
     """The database file; None for PostgreSQL."""
-    try:
-        target = read_database_url(settings.database_url.get_secret_value() or None, root / "database")
-    except ValueError as error:
-        raise CannotStartError(str(error)) from error
+    target = read_database_url(settings.database_url.get_secret_value(), root / "database")
     return target.path if isinstance(target, SqliteTarget) else None

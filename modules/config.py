@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modules.domain.people import Language
+from modules.utils.database import read_database_url
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -27,7 +29,7 @@ class Settings(BaseSettings):
     discord_token: SecretStr = Field(description="The bot's token")
     allowed_guild_id: int = Field(gt=0, description="The one Discord server this bot works for")
 
-    comfy_urls: CommaList = Field(default=(), description="ComfyUI addresses, separated by commas")
+    comfy_urls: CommaList = Field(default=(), validate_default=True, description="ComfyUI addresses, separated by commas")
     comfy_url: str = Field(default="", description="One ComfyUI address, where COMFY_URLS is not set")
     comfy_api_key: CommaList = Field(
         default=(), repr=False, description="One key for all servers, or one for each in the order of COMFY_URLS"
@@ -86,6 +88,8 @@ class Settings(BaseSettings):
     @field_validator("comfy_urls")
     @classmethod
     def _addresses_are_usable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one ComfyUI address, such as http://127.0.0.1:8188")
         for address in value:
             _check_address(address)
         seen = [_same_place(address) for address in value]
@@ -100,15 +104,19 @@ class Settings(BaseSettings):
             return {**values, "comfy_urls": values["comfy_url"]}
         return values
 
-    @model_validator(mode="after")
-    def _lists_fit_together(self) -> Settings:
-        if not self.comfy_urls:
-            raise ValueError("COMFY_URLS: name at least one ComfyUI address, such as http://127.0.0.1:8188")
-        if len(self.comfy_api_key) not in (0, 1, len(self.comfy_urls)):
-            raise ValueError("COMFY_API_KEY: give one key for all servers, or exactly one for each address in COMFY_URLS")
-        if len(self.gpu_vram_gb) not in (0, 1, len(self.comfy_urls)):
-            raise ValueError("GPU_VRAM_GB: give one number for all servers, or exactly one for each address in COMFY_URLS")
-        return self
+    @field_validator("comfy_api_key", "gpu_vram_gb")
+    @classmethod
+    def _one_or_one_for_each(cls, value: tuple[object, ...], info: ValidationInfo) -> tuple[object, ...]:
+        addresses = info.data.get("comfy_urls")  # missing where it has a fault of its own
+        if addresses and len(value) not in (0, 1, len(addresses)):
+            raise ValueError("give one for all servers, or exactly one for each address in COMFY_URLS")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_one_we_speak(cls, value: SecretStr) -> SecretStr:
+        read_database_url(value.get_secret_value(), Path())
+        return value
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -140,11 +148,28 @@ def _same_place(address: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
+#: pydantic's kinds of fault in the words of `.env`; the rest say it well themselves. Source: pydantic, "Validation Errors".
+_FAULTS = {
+    "missing": "is missing",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
+}
+
+
 def problems_of(error: ValidationError) -> list[str]:
     """Every problem in one sentence each, named as in `.env`; never a value (it may be a secret)."""
-    sentences = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = str(problem["loc"][0]).upper() if problem["loc"] else ""
-        what = "is missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-        sentences.append(f"{name}: {what}" if name else what)
-    return sentences
+    return [
+        f"{str(problem['loc'][0]).upper()}: {_fault(problem)}" for problem in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _fault(problem: ErrorDetails) -> str:
+    if problem["type"] in _FAULTS:
+        return _FAULTS[problem["type"]].format_map(problem.get("ctx", {}))
+    return problem["msg"].removeprefix("Value error, ")

@@ -41,14 +41,40 @@ def test_the_example_gives_the_defaults() -> None:
 
 
 def test_a_half_written_env_file_names_every_problem_in_one_list_and_exits_with_2(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("DISCORD_TOKEN=\nALLOWED_GUILD_ID=my server\nMAX_BATCH_SIZE=0\nCOMFY_URLS=ftp://gpu\n")
+    (tmp_path / ".env").write_text(
+        "DISCORD_TOKEN=\nALLOWED_GUILD_ID=my server\nMAX_BATCH_SIZE=0\nDATABASE_URL=mysql://me:secret@host/db\n"
+    )
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py")], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    for name in ("DISCORD_TOKEN", "ALLOWED_GUILD_ID", "MAX_BATCH_SIZE", "COMFY_URLS"):
-        assert f"- {name}: " in done.stderr
+    assert "secret" not in done.stderr
+    assert done.stderr.splitlines()[1:] == [
+        "  - DISCORD_TOKEN: is missing",
+        "  - ALLOWED_GUILD_ID: must be a whole number",
+        "  - COMFY_URLS: name at least one ComfyUI address, such as http://127.0.0.1:8188",
+        "  - MAX_BATCH_SIZE: must be at least 1",
+        "  - DATABASE_URL: names 'mysql'; FuLLet speaks sqlite and postgresql",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("max_batch_size", "17", "must be at most 16"),
+        ("generation_timeout_s", "0", "must be above 0"),
+        ("generation_timeout_s", "soon", "must be a number"),
+        ("strict_startup", "maybe", "must be true or false"),
+        ("merge_mode", "always", "must be one of 'auto', 'batched', 'stacked' or 'never'"),
+        ("default_locale", "de", "must be one of 'en' or 'es'"),
+        ("role_weights", "boosters=2", "must be a whole number"),
+        ("database_url", "sqlite://", "names a database in memory"),
+    ],
+)
+def test_a_wrong_value_is_explained_in_plain_words(name: str, value: str, says: str) -> None:
+    [problem] = problems(**{name: value})
+    assert problem.startswith(f"{name.upper()}: {says}")
 
 
 def test_one_address_may_stand_in_comfy_url() -> None:

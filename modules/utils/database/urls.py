@@ -71,7 +71,8 @@ Target = SqliteTarget | PostgresTarget
 
 
 def read_database_url(url: str | None, data_dir: Path) -> Target:
-    """The database a URL names; empty means `data_dir/bot_data.db`. Raises ValueError with a sentence that holds no secret."""
+    """The database a URL names; empty means `data_dir/bot_data.db`. Raises ValueError with a sentence that holds no secret,
+    without its subject: whoever shows it names the setting."""
     given = (url or "").strip().strip("'\"")
     if not given:
         return SqliteTarget(path=data_dir / DEFAULT_FILE)
@@ -81,13 +82,13 @@ def read_database_url(url: str | None, data_dir: Path) -> Target:
         parsed = make_url(given)
     except (ArgumentError, ValueError):
         # `from None`: the original quotes the whole URL, password included
-        raise ValueError("DATABASE_URL is no URL (a password with @ : / or # in it must be percent-encoded)") from None
+        raise ValueError("is no URL (a password with @ : / or # in it must be percent-encoded)") from None
     scheme = parsed.drivername.split("+", 1)[0].lower()
     if scheme == "sqlite":
         return _sqlite(parsed)
     if scheme in _POSTGRES_SCHEMES:
         return _postgres(parsed)
-    raise ValueError(f"DATABASE_URL names {scheme!r}; FuLLet speaks sqlite and postgresql")
+    raise ValueError(f"names {scheme!r}; FuLLet speaks sqlite and postgresql")
 
 
 def _sqlite(url: URL) -> SqliteTarget:
@@ -95,7 +96,7 @@ def _sqlite(url: URL) -> SqliteTarget:
     if path.startswith("file:"):
         path = path.removeprefix("file:")
     if path in {"", ":memory:"} or url.query.get("mode") == "memory":
-        raise ValueError("DATABASE_URL names a database in memory, which would lose every job at a restart; name a file")
+        raise ValueError("names a database in memory, which would lose every job at a restart; name a file")
     return SqliteTarget(path=Path(path), ignored=tuple(sorted(url.query)))
 
 
@@ -137,7 +138,7 @@ def _number(query: dict[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not text.isdigit():
-        raise ValueError(f"DATABASE_URL: {name} must be a whole number")
+        raise ValueError(f"{name} must be a whole number")
     return int(text)
 
 
@@ -161,7 +162,7 @@ def _tls(query: dict[str, str]) -> dict[str, object]:
         return {"ssl": _UNVERIFIED_TLS[mode]}
     if mode not in {"require", "verify-ca", "verify-full"}:
         known = ", ".join([*_UNVERIFIED_TLS, "verify-ca", "verify-full"])
-        raise ValueError(f"DATABASE_URL: sslmode {mode!r} is none of {known}")
+        raise ValueError(f"sslmode {mode!r} is none of {known}")
     return {"ssl": _context(mode, root, cert, key)}
 
 
@@ -172,7 +173,7 @@ def _context(mode: str, root: str | None, cert: str | None, key: str | None) -> 
         if cert is not None:
             context.load_cert_chain(cert, key)
     except OSError as error:
-        raise ValueError("DATABASE_URL: sslrootcert, sslcert or sslkey cannot be read") from error
+        raise ValueError("sslrootcert, sslcert or sslkey cannot be read") from error
     context.check_hostname = mode == "verify-full"
     if mode == "require":
         context.verify_mode = ssl.CERT_NONE
