@@ -63,6 +63,8 @@ async def inspect_fleet(middle: Middle) -> Sequence[Finding]:
     """Every server, and every template on every server that answers."""
     servers = [finding for found in await asyncio.gather(*(_server(server) for server in middle.servers)) for finding in found]
     templates = [_template(problem, middle) for problem in middle.catalogue.problems()]
+    if all(finding.severity is Severity.ERROR for finding in servers):
+        return [*servers, *templates]  # what could run is not known
     return [*servers, *templates, *_working(middle, {finding.subject for finding in templates})]
 
 

@@ -268,6 +268,13 @@ async def test_the_doctor_says_what_a_start_would_stumble_over(tmp_path: Path, s
         assert "very-secret" not in ended.out + ended.err
 
 
+async def test_the_doctor_does_not_say_that_templates_can_run_where_no_server_answers(tmp_path: Path) -> None:
+    async with whole_house(tmp_path, **options(is_started=False)) as house:
+        ended = await run(house, "doctor", "--json", COMFY_URLS="http://127.0.0.1:1")
+        assert "server_unreachable" in ended.codes("error")
+        assert "template_good" not in ended.codes("ok")
+
+
 async def test_the_doctor_without_settings_lists_what_is_missing(tmp_path: Path) -> None:
     async with whole_house(tmp_path, **options(is_started=False)) as house:
         ended = await run(house, "doctor", "--json", DISCORD_TOKEN="", COMFY_URLS="")
