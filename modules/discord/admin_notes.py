@@ -26,7 +26,7 @@ class AdminNotes:
         self._clock = clock
         self._told: dict[tuple[int, str], float] = {}
 
-    async def tell(self, guild: discord.Guild, sentence: str) -> None:
+    async def tell(self, guild: discord.Guild, sentence: str, *, accent: Accent = Accent.RED) -> None:
         """One line; raises nothing, for what is wrong may also keep us from writing there."""
         now = self._clock.monotonic()
         if now - self._told.get((guild.id, sentence), float("-inf")) < AGAIN_AFTER_S:
@@ -35,6 +35,6 @@ class AdminNotes:
         try:
             tools = await self._rooms.admin_tools(guild)
             if tools is not None:
-                await tools.send(view=notice(sentence, accent=Accent.RED), allowed_mentions=discord.AllowedMentions.none())
+                await tools.send(view=notice(sentence, accent=accent), allowed_mentions=discord.AllowedMentions.none())
         except (FulletError, *DISCORD_TROUBLE) as error:
             log.warning("admins_not_told", guild_id=guild.id, reason=type(error).__name__)

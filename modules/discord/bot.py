@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,10 +27,14 @@ from modules.discord.own_pictures import OwnPictures
 from modules.discord.posting import Post
 from modules.discord.recalls import Recalls
 from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.registration import PATIENCE_S, CommandLimits, Registration
 from modules.discord.session_rooms import SessionRooms
+from modules.discord.text_commands import TextContext
 from modules.discord.translator import CatalogueTranslator
 from modules.discord.views.buttons import PressButton
 from modules.discord.views.forms import Submission
+from modules.discord.views.layout import Accent
+from modules.discord.views.notices import registration_done
 from modules.discord.views.selects import FieldSelect
 from modules.discord.voices import Voices
 from modules.domain.errors import FulletError
@@ -39,8 +42,6 @@ from modules.utils.i18n import Phrasebook
 
 log = structlog.get_logger(__name__)
 
-TREE_HASH_KEY = "discord.tree_hash"
-CLEARED = "cleared:"
 #: discord.py sleeps through rate limits up to this long and raises beyond it; the courier then comes back by itself.
 LONGEST_RATE_LIMIT_S = 90.0
 #: When stopping: what somebody just asked is still answered, at most this long.
@@ -72,6 +73,7 @@ class FulletBot(commands.Bot):
     """discord.py's bot with our services at hand for the cogs."""
 
     def __init__(self, house: House, options: DiscordOptions) -> None:
+        limits = CommandLimits(house.clock)
         super().__init__(
             command_prefix="!",
             tree_cls=FulletTree,
@@ -82,6 +84,7 @@ class FulletBot(commands.Bot):
             chunk_guilds_at_startup=False,
             guild_ready_timeout=options.guild_patience_s,
             max_ratelimit_timeout=LONGEST_RATE_LIMIT_S,
+            http_trace=limits.trace,
         )
         self.house = house
         self.options = options
@@ -89,7 +92,9 @@ class FulletBot(commands.Bot):
         self.voices = Voices(self.phrases, house.people)
         self.post = Post(self)
         self.rooms = SessionRooms(self, house, self.voices, options)
-        self.failures = Failures(self.voices, AdminNotes(self.rooms, house.clock))
+        self.registration = Registration(self.tree, limits, house.control)
+        self.admins = AdminNotes(self.rooms, house.clock)
+        self.failures = Failures(self.voices, self.admins)
         self.asking = Asking(house, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
         self.own = OwnPictures(house, self.post, self.rooms, self.voices)
@@ -97,6 +102,8 @@ class FulletBot(commands.Bot):
         self.recalls = Recalls(house, self.asking, self.form, self.voices)
         self.edits = Edits(house, self.asking, self.voices)
         self.controls = Controls(house, self.asking, self.own, self.form, self.recalls, self.edits, self.voices)
+        self._is_set_up = asyncio.Event()
+        self._registered = asyncio.Event()  #: or failed to be, at this start
         self._is_up = asyncio.Event()
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()
@@ -109,9 +116,11 @@ class FulletBot(commands.Bot):
         """Log in and serve until cancelled. Raises discord.LoginFailure, discord.PrivilegedIntentsRequired, GatewayGone."""
         async with asyncio.TaskGroup() as tasks, self:
             watch = tasks.create_task(self._watch_gateway(), name="gateway-watch")
+            registering = tasks.create_task(self._register_at_start(), name="commands-at-start")
             await log_in(self, token)
             await self.connect()
             watch.cancel()
+            registering.cancel()
 
     async def when_ready(self) -> None:
         """Returns once Discord has told us of all our guilds and channels."""
@@ -125,9 +134,12 @@ class FulletBot(commands.Bot):
             task.add_done_callback(self._handling.discard)
 
     async def close(self) -> None:
-        """Let what is being answered end, then hang up."""
-        if self._handling:
-            await asyncio.wait(self._handling, timeout=LAST_ANSWERS_S)
+        """Let what is being answered end, then hang up. Who waits for Discord to take commands is answered: after the restart."""
+        await self.registration.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_ANSWERS_S):
+                while self._handling:  # what failed is answered by a task of its own, that its command begins as it ends
+                    await asyncio.wait(self._handling)
         await super().close()
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
@@ -141,10 +153,31 @@ class FulletBot(commands.Bot):
         for cog in COGS:
             await self.add_cog(cog(self))
         self.add_dynamic_items(PressButton, FieldSelect)
+        self._is_set_up.set()
+        with contextlib.suppress(TimeoutError):  # a rate limit of Discord's does not keep people from what already works
+            async with asyncio.timeout(PATIENCE_S):
+                await self._registered.wait()
+
+    async def _register_at_start(self) -> None:
+        """What an administrator asked for before the restart is done now and told; else what has changed is registered."""
+        await self._is_set_up.wait()
+        asked, count, failure = None, None, None
         try:
-            await self.sync_commands(only_if_changed=True)
-        except (FulletError, *DISCORD_TROUBLE):
+            asked = await self.registration.unfinished()
+            count = await self.registration.catch_up(asked)
+        except (FulletError, *DISCORD_TROUBLE) as error:
             log.exception("commands_not_synced")  # the next start tries again; the old ones keep working
+            failure = self.failures.read(error, "commands at start")
+        self._registered.set()
+        if asked is None:
+            return
+        await self.when_ready()
+        for guild in self.guilds:
+            texts = self.voices.for_guild(guild)
+            if failure is not None:
+                await self.admins.tell(guild, self.failures.sentence(failure, texts))
+            else:
+                await self.admins.tell(guild, registration_done(count, texts), accent=Accent.GREY)
 
     async def _watch_gateway(self) -> None:
         """Wait for the gateway to be gone; give up when it stays away."""
@@ -197,49 +230,24 @@ class FulletBot(commands.Bot):
             async with self.failures.worded(interaction):
                 await self.controls.submit(interaction, submission)
 
-    async def on_command_error(self, context: commands.Context[FulletBot], error: commands.CommandError) -> None:  # type: ignore[override] # our bot
+    async def get_context(self, origin: discord.Message | discord.Interaction, /, *, cls: Any = TextContext) -> Any:
+        """Text commands have one answer."""
+        return await super().get_context(origin, cls=cls)
+
+    async def invoke(self, context: Any, /) -> None:
+        """Who asked something is answered, also when we are about to stop."""
+        if context.command is not None:
+            self.note_handling()
+        await super().invoke(context)
+
+    async def on_command_error(self, context: TextContext, error: commands.CommandError) -> None:  # type: ignore[override] # our bot
         """Text commands are for administrators in one channel: everybody else meets silence."""
+        self.note_handling()
         if isinstance(error, (commands.CommandNotFound, commands.CheckFailure)):
             return
         failure = self.failures.read(error, f"!{context.command}")
         if failure is not None:
-            await context.reply(self.failures.sentence(failure, self.voices.for_guild(context.guild)))
-
-    # --- slash commands -------------------------------------------------------------------------------------------------
-
-    async def sync_commands(self, *, only_if_changed: bool = False) -> int | None:
-        """Register the commands with Discord; how many, or None when nothing had changed since the last time."""
-        wanted = await self._tree_hash()
-        if only_if_changed and (await self.house.control.get(TREE_HASH_KEY) or "").removeprefix(CLEARED) == wanted:
-            return None
-        registered = await self.tree.sync()
-        await self.house.control.set(TREE_HASH_KEY, wanted)
-        log.info("commands_synced", commands=len(registered))
-        return len(registered)
-
-    async def clear_commands(self, guild: discord.Guild | None) -> None:
-        """Remove every slash command of this application, here and everywhere.
-
-        They stay known to us: `sync_commands` brings them back without a restart; a restart alone does not.
-        """
-        assert self.application_id is not None
-        await self.http.bulk_upsert_global_commands(self.application_id, payload=[])
-        if guild is not None:
-            await self.http.bulk_upsert_guild_commands(self.application_id, guild.id, payload=[])
-        await self.house.control.set(TREE_HASH_KEY, CLEARED + await self._tree_hash())
-        log.info("commands_cleared")
-
-    async def _tree_hash(self) -> str:
-        """Of everything Discord would be told, both languages included."""
-        translator = self.tree.translator
-        assert translator is not None
-        commands_known = [
-            *self.tree.get_commands(type=discord.AppCommandType.chat_input),
-            *self.tree.get_commands(type=discord.AppCommandType.message),
-        ]
-        payloads = [await command.get_translated_payload(self.tree, translator) for command in commands_known]
-        told = json.dumps(sorted(payloads, key=lambda payload: str(payload["name"])), sort_keys=True, default=str)
-        return hashlib.sha256(f"{self.application_id}:{told}".encode()).hexdigest()
+            await context.answer(self.failures.sentence(failure, self.voices.for_guild(context.guild)))
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,9 @@ class ErrorCode(StrEnum):
     PERMISSION_MISSING = "permission_missing"  # permission
     CHANNEL_LIMIT_REACHED = "channel_limit_reached"
     COMMAND_OUT_OF_DATE = "command_out_of_date"
+    COMMANDS_NOT_TAKEN = "commands_not_taken"  # wait_s, empty where Discord did not say
+    COMMANDS_FORBIDDEN = "commands_forbidden"
+    COMMANDS_AFTER_RESTART = "commands_after_restart"
     # ourselves
     DATABASE_UNAVAILABLE = "database_unavailable"
     UNEXPECTED = "unexpected"  # incident

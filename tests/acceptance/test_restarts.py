@@ -201,6 +201,19 @@ async def test_commands_are_registered_once_and_again_only_when_somebody_asks(tm
         await elena.wait_for_command("imagine", timeout=PATIENCE_S)
 
 
+async def test_a_sync_that_was_promised_is_done_after_a_kill(tmp_path: Path) -> None:
+    async with lawful_house(tmp_path, **options()) as house:
+        elena = await house.people.be("elena")
+        await elena.say("!clearall", "admin-tools")
+        await elena.wait_for_message(lambda m: "All slash commands are removed" in m.text, channel="admin-tools")
+        house.discord.context.faults.add({"route": r"^PUT /applications/\d+/commands$", "status": 429, "retry_after": 60})
+        await elena.say("!sync", "admin-tools")
+        await elena.wait_for_message(lambda m: "Discord asks us to wait" in m.text, channel="admin-tools")
+        await house.restart()
+        await elena.wait_for_command("imagine", timeout=PATIENCE_S)
+        await elena.wait_for_message(lambda m: "slash commands are registered" in m.text, channel="admin-tools")
+
+
 def _registrations(house: WholeHouse) -> int:
     entries = house.discord.context.journal.entries
     return sum(entry.method == "PUT" and entry.route.endswith("/commands") and (entry.body or b"") != b"[]" for entry in entries)

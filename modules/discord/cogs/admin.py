@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import discord
@@ -10,15 +12,18 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.checks import is_admin
-from modules.discord.cogs.admin_acts import ADMIN
+from modules.discord.cogs.admin_acts import ADMIN, guild_of
 from modules.discord.cogs.moderation import Moderation
+from modules.discord.failures import show_privately
 from modules.discord.suggestions import MAX_SUGGESTIONS
+from modules.discord.text_commands import TextContext
 from modules.discord.translator import phrase as _
 from modules.discord.views.admin_cards import queue_overview, status_card
+from modules.discord.views.notices import notice, registration_done, registration_waits
 from modules.discord.wording import channel_link, plain
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import ACTIVE_STATES, Job, JobId, JobState, ServerName, from_base36, short_id
-from modules.domain.people import UserId
+from modules.domain.people import GuildId, UserId
 
 if TYPE_CHECKING:
     from modules.discord.bot import FulletBot
@@ -49,20 +54,24 @@ class Admin(Moderation):
         return tools is not None
 
     @commands.command(name="sync")
-    async def text_sync(self, context: commands.Context[FulletBot]) -> None:
+    async def text_sync(self, context: TextContext) -> None:
         """Register the slash commands."""
-        async with context.typing():  # Discord may ask for a minute's patience; silence would look broken
-            registered = await self.bot.sync_commands()
+        texts = self.bot.voices.for_guild(context.guild)
+        await context.typing()
+        registered = await self.bot.registration.sync(lambda until: context.answer(registration_waits(until, texts)))
         await self.note(context.author, "commands_synced")
-        await context.reply(self.bot.voices.for_guild(context.guild)("admin.synced", count=registered or 0), mention_author=False)
+        await context.answer(registration_done(registered, texts))
 
     @commands.command(name="clearall")
-    async def text_clear(self, context: commands.Context[FulletBot]) -> None:
+    async def text_clear(self, context: TextContext) -> None:
         """Remove all slash commands."""
-        async with context.typing():
-            await self.bot.clear_commands(context.guild)
+        assert context.guild is not None
+        texts = self.bot.voices.for_guild(context.guild)
+        await context.typing()
+        guild_id = GuildId(context.guild.id)
+        await self.bot.registration.clear(guild_id, lambda until: context.answer(registration_waits(until, texts)))
         await self.note(context.author, "commands_cleared")
-        await context.reply(self.bot.voices.for_guild(context.guild)("admin.cleared"), mention_author=False)
+        await context.answer(registration_done(None, texts))
 
     @commands.command(name="getid")
     async def text_ids(self, context: commands.Context[FulletBot]) -> None:
@@ -87,15 +96,15 @@ class Admin(Moderation):
     async def sync(self, interaction: discord.Interaction) -> None:
         """As `!sync`."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        registered = await self.bot.sync_commands()
+        registered = await self.bot.registration.sync(partial(self._say_waiting, interaction))
         await self.note(interaction.user, "commands_synced")
-        await self.done(interaction, "admin.synced", count=registered or 0)
+        await self.done(interaction, "admin.synced", count=registered)
 
     @admin.command(name="clearall", description=_("command.admin.clearall"))
     async def clear(self, interaction: discord.Interaction) -> None:
         """As `!clearall`."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self.bot.clear_commands(interaction.guild)
+        await self.bot.registration.clear(guild_of(interaction), partial(self._say_waiting, interaction))
         await self.note(interaction.user, "commands_cleared")
         await self.done(interaction, "admin.cleared")
 
@@ -173,7 +182,7 @@ class Admin(Moderation):
         """Ask every server again what it has; new models become choices at once."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         facts = await self.bot.house.admin.refresh(UserId(interaction.user.id))
-        await self.bot.sync_commands(only_if_changed=True)
+        await self.bot.registration.sync_changes(partial(self._say_waiting, interaction))
         await self.done(interaction, "admin.refreshed", count=len(facts))
 
     @drain.autocomplete("server")
@@ -200,6 +209,10 @@ class Admin(Moderation):
         ]
 
     # --- inside ---------------------------------------------------------------------------------------------------------
+
+    async def _say_waiting(self, interaction: discord.Interaction, until: datetime | None) -> None:
+        texts = await self.bot.voices.for_person(interaction)
+        await show_privately(interaction, notice(registration_waits(until, texts)))
 
     async def _server(self, typed: str) -> ServerName:
         for server in (await self.bot.house.admin.status()).servers:
