@@ -70,7 +70,7 @@ class Asking:
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
         spec = self._house.catalogue.model(recipe.model)
         check_wish(wish, spec, guild_settings, interaction.channel)
-        session = await self._rooms.ensure(member, is_age_restricted=spec.is_age_restricted)
+        session = await self._rooms.ensure(member, language=language, is_age_restricted=spec.is_age_restricted)
         person = Person(
             user_id=UserId(member.id),
             guild_id=GuildId(member.guild.id),

@@ -200,7 +200,11 @@ class Delivery:
         """The person's session, mended or made anew; None where that is not possible."""
         try:
             session = await self._rooms.reopen(
-                job.guild_id, job.user_id, unusable=unusable, is_age_restricted=self._is_for_adults(job)
+                job.guild_id,
+                job.user_id,
+                language=job.language,
+                unusable=unusable,
+                is_age_restricted=self._is_for_adults(job),
             )
         except FulletError as error:
             if error.code is ErrorCode.DATABASE_UNAVAILABLE:

@@ -77,7 +77,8 @@ class OwnPictures:
             raise FulletError(ErrorCode.PICTURE_GONE)
         spec = spec_of(self._house.catalogue.models(), job)
         is_for_adults = spec is not None and spec.is_age_restricted
-        session = await self._rooms.reopen(job.guild_id, job.user_id, is_age_restricted=is_for_adults)
+        texts = await self._voices.for_person(interaction)
+        session = await self._rooms.reopen(job.guild_id, job.user_id, language=texts.language, is_age_restricted=is_for_adults)
         if session is None:
             raise FulletError(ErrorCode.NOT_IN_A_GUILD)
         await self._house.jobs.move_channel(job.user_id, session.channel_id)
@@ -86,7 +87,6 @@ class OwnPictures:
             self._house.events.publish(
                 JobSettled(job_id=job.id, state=JobState.GENERATED)
             )  # the courier need not wait for its next look
-        texts = await self._voices.for_person(interaction)
         key = "history.sending" if is_owed_again else "history.sent_already"
         await show_privately(interaction, notice(texts(key, channel=channel_link(session.channel_id))))
 

@@ -57,9 +57,11 @@ class SessionRooms:
         self._ready = asyncio.Event()
 
     async def ensure(
-        self, member: discord.Member, *, unusable: ChannelId | None = None, is_age_restricted: bool = False
+        self, member: discord.Member, *, language: str, unusable: ChannelId | None = None, is_age_restricted: bool = False
     ) -> Session:
-        """This person's session, private and noted as active now. `unusable`: a channel that Discord just refused to us.
+        """This person's session, private and noted as active now. `language`: theirs, for a channel made anew.
+
+        `unusable`: a channel that Discord just refused to us.
 
         `is_age_restricted`: Discord must ask for the person's age before it shows the channel; once so, it stays so.
 
@@ -71,7 +73,7 @@ class SessionRooms:
             stored = await self._house.sessions.get(guild_id, user_id)
             channel = await self._stored_channel(member.guild, stored) or await self._marked_channel(member.guild, user_id)
             if channel is None or channel.id == unusable:
-                channel = await self._create(member, is_age_restricted=is_age_restricted)
+                channel = await self._create(member, language, is_age_restricted=is_age_restricted)
             elif not is_hidden(channel) or not channel.permissions_for(member).view_channel:
                 log.warning("session_rights_mended", channel_id=channel.id)
                 await make_hidden(channel, member)
@@ -86,7 +88,13 @@ class SessionRooms:
             return session
 
     async def reopen(
-        self, guild_id: GuildId, user_id: UserId, *, unusable: ChannelId | None = None, is_age_restricted: bool = False
+        self,
+        guild_id: GuildId,
+        user_id: UserId,
+        *,
+        language: str,
+        unusable: ChannelId | None = None,
+        is_age_restricted: bool = False,
     ) -> Session | None:
         """The session of somebody who is not pressing anything right now; None when they or their guild are gone."""
         guild = self._client.get_guild(guild_id)
@@ -96,7 +104,7 @@ class SessionRooms:
             member = guild.get_member(user_id) or await guild.fetch_member(user_id)
         except discord.NotFound:
             return None
-        return await self.ensure(member, unusable=unusable, is_age_restricted=is_age_restricted)
+        return await self.ensure(member, language=language, unusable=unusable, is_age_restricted=is_age_restricted)
 
     async def is_private(self, channel_id: ChannelId) -> bool | None:
         """Whether its person sees it and @everyone does not, by what Discord last told us; None when we know no such channel."""
@@ -194,13 +202,13 @@ class SessionRooms:
         mark = (await self._its_marker()).mark(GuildId(guild.id), user_id)
         return next((channel for channel in guild.text_channels if channel.topic and mark in channel.topic), None)
 
-    async def _create(self, member: discord.Member, *, is_age_restricted: bool) -> discord.TextChannel:
+    async def _create(self, member: discord.Member, language: str, *, is_age_restricted: bool) -> discord.TextChannel:
         guild = member.guild
         check_rights(guild)
         if len(guild.channels) >= MAX_CHANNELS_PER_GUILD:
             await self._make_room(member)
-        marker = await self._its_marker()
-        topic = f"{self._voices.for_guild(guild)('session.topic')} · {marker.mark(GuildId(guild.id), UserId(member.id))}"
+        mark = (await self._its_marker()).mark(GuildId(guild.id), UserId(member.id))
+        topic = self._voices.speaking(language)("session.topic", mark=mark)
         full: frozenset[int] = frozenset()
         made_room = False
         while True:

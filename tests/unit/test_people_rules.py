@@ -23,10 +23,12 @@ from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed
 from modules.domain.jobs import JobId, base36
-from modules.domain.people import GuildId, MessageId, UserId
+from modules.domain.people import GuildId, Language, MessageId, UserId
 from modules.domain.queue import Place
 from modules.domain.recipes import MAX_SEED
 from modules.domain.records import AuditEntry, GuildSettings, MessageKind, OutboxItem
+from modules.sandbox.discord_server.rest.channels import MAX_TOPIC
+from modules.utils.i18n import Phrasebook
 from tests.support.builders import a_job, a_job_id
 from tests.unit.test_people_views import SPEC
 
@@ -66,6 +68,14 @@ async def test_a_mark_names_its_owner_in_its_guild_only() -> None:
     assert marker.owner(topic, GuildId(2)) is None
     assert marker.owner(topic.replace(":10:", ":11:"), GUILD) is None
     assert marker.owner(None, GUILD) is None
+
+
+@pytest.mark.parametrize("language", list(Language))
+async def test_the_mark_is_found_in_a_topic_of_every_language_which_fits(language: Language) -> None:
+    marker, longest = await SessionMarker.load(Facts()), UserId(10**20 - 1)
+    topic = Phrasebook.load().texts(language)("session.topic", mark=marker.mark(GUILD, longest))
+    assert marker.owner(topic, GUILD) == longest
+    assert len(topic) <= MAX_TOPIC
 
 
 async def test_the_key_survives_and_another_house_has_another() -> None:

@@ -118,7 +118,9 @@ class Sessions(commands.Cog):
             if owed:
                 models = self.bot.house.catalogue.models()
                 is_for_adults = any((spec := spec_of(models, job)) and spec.is_age_restricted for job in owed)
-                again = await self.bot.rooms.reopen(session.guild_id, session.user_id, is_age_restricted=is_for_adults)
+                again = await self.bot.rooms.reopen(
+                    session.guild_id, session.user_id, language=owed[0].language, is_age_restricted=is_for_adults
+                )
                 if again is not None:
                     await self.bot.house.jobs.move_channel(session.user_id, again.channel_id)
                     await self.bot.cards.moved(session.user_id, again.channel_id)

@@ -8,11 +8,13 @@ from datetime import timedelta
 from modules.discord.session_marker import SessionMarker
 from modules.domain.jobs import JobState
 from modules.domain.people import ChannelId, UserId
+from modules.domain.records import PersonSettings
 from modules.sandbox.discord_server.demo import add_channel, add_guild, invite_bot
 from modules.sandbox.discord_server.permissions import Permission
 from modules.sandbox.discord_server.world import ChannelKind, Overwrite, OverwriteKind
 from tests.support.front_side import Front, FrontDoor
 from tests.support.person import People, Person
+from tests.support.person_views import ChannelView
 
 
 async def ask(person: Person, prompt: str = "a fox") -> None:
@@ -66,6 +68,56 @@ async def test_a_forgotten_channel_is_known_again_by_its_signed_mark(front: Fron
     await front.database.sessions.remove(ChannelId(int(session.id)))
     await ask(ana)
     assert [c.id for c in await ana.channels() if c.name == "session-ana"] == [session.id]
+
+
+async def test_its_topic_speaks_the_persons_language_and_says_what_the_mark_is_for(front: Front, people: People) -> None:
+    """The server is English. Ana's Discord is Spanish; Bruno chose Spanish in an English one, Darío English in a Spanish one."""
+    ana, bruno, dario = await people.be("ana"), await people.be("bruno"), await people.be("dario")
+    await front.house.people.save_settings(PersonSettings(user_id=UserId(int(bruno.id)), language="es"))
+    await front.house.people.save_settings(PersonSettings(user_id=UserId(int(dario.id)), language="en"))
+    for person, words in (
+        (ana, "con ella el bot vuelve a encontrar el canal: fullet:"),
+        (bruno, "con ella el bot vuelve a encontrar el canal: fullet:"),
+        (dario, "the bot finds the channel again by it: fullet:"),
+    ):
+        await ask(person)
+        session = await person.wait_for_channel("session-darío" if person is dario else f"session-{person.username}")
+        assert words in (session.topic or "")
+
+
+async def test_a_session_made_anew_for_a_result_speaks_the_language_the_picture_was_asked_in(
+    front: Front, people: People
+) -> None:
+    ana, elena = await people.be("ana"), await people.be("elena")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    await elena.wait_for_channel("session-ana")
+    await elena.delete_channel(session.id)
+    again = await ana.until(lambda: _other(ana, session.id), "another session")
+    assert "Tu sesión privada" in (again.topic or "")
+    await ana.wait_for_message(lambda m: m.by_bot, channel=again.id)  # its card moved along
+
+
+async def _other(person: Person, known: str) -> ChannelView | None:
+    return next((c for c in await person.channels() if c.name.startswith("session-") and c.id != known), None)
+
+
+async def test_a_session_with_the_topic_of_earlier_versions_is_known_again(door: FrontDoor, front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    channel = door.sandbox.world.channel(int(session.id))
+    mark = (channel.topic or "").rsplit(" ", 1)[-1]
+    channel.topic = f"Your private FuLLet session: only you and the bot see it · {mark}"
+    door.sandbox.context.announcer.channel_updated(channel)
+    await ana.until(lambda: _with_topic(ana, session.id, channel.topic or ""), "the old topic")
+    await front.database.sessions.remove(ChannelId(int(session.id)))
+    await ask(ana)
+    assert [c.id for c in await ana.channels() if c.name == "session-ana"] == [session.id]
+
+
+async def _with_topic(person: Person, channel_id: str, topic: str) -> ChannelView | None:
+    return next((c for c in await person.channels() if c.id == channel_id and c.topic == topic), None)
 
 
 async def test_a_forged_mark_and_the_right_name_are_not_enough(door: FrontDoor, front: Front, people: People) -> None:
