@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine
@@ -63,8 +64,9 @@ class CommandLimits:
             return
         headers, is_refused = told.response.headers, told.response.status == 429
         if is_refused or headers.get("X-RateLimit-Remaining") == "0":
-            wait_s = float(headers.get("Retry-After" if is_refused else "X-RateLimit-Reset-After", "0"))
-            self._free_at[told.url.path] = self._clock.now() + timedelta(seconds=wait_s)
+            wait = headers.get("Retry-After" if is_refused else "X-RateLimit-Reset-After", "")
+            with contextlib.suppress(ValueError, OverflowError):  # what cannot be read is not told
+                self._free_at[told.url.path] = self._clock.now() + timedelta(seconds=float(wait))
         if told.response.ok and self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
 
