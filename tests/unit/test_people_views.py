@@ -106,6 +106,15 @@ def test_what_is_shown_is_what_was_typed(prompt: str) -> None:
     assert shown == " ".join(prompt.split())
 
 
+@pytest.mark.parametrize(("language", "said"), [(Language.ENGLISH, "-# for 9.9 s now"), (Language.SPANISH, "-# lleva 9,9 s")])
+def test_a_drawing_card_says_in_words_that_its_time_has_passed(language: Language, said: str) -> None:
+    drawing = CardFace(state=CardState.DRAWING, step=3, steps=8, elapsed_s=9.9)
+    shown = [
+        shape["content"] for shape in shapes_of(queue_card(a_job(), drawing, SPEC, PHRASES.texts(language))) if "content" in shape
+    ]
+    assert said in shown
+
+
 @given(st.integers(-5, 200), st.integers(-5, 200))
 def test_the_bar_has_eight_cells(done: int, of: int) -> None:
     assert len(bar(done, of)) == 8

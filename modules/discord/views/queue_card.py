@@ -126,7 +126,7 @@ def _notes(face: CardFace, texts: Texts) -> list[str]:
     if face.state is CardState.CANCELLED:
         notes.append(texts("card.cancelled_begun" if face.had_begun else "card.cancelled_note"))
     if face.state is CardState.DRAWING and face.elapsed_s >= 1:
-        notes.append(texts.duration(face.elapsed_s))
+        notes.append(texts("card.elapsed", duration=texts.duration(face.elapsed_s)))
     if face.state in {CardState.DRAWING, CardState.LOADING} and face.shared_by > 1:
         notes.append(texts("card.shared", count=face.shared_by - 1))
     if face.was_requeued and face.state in {CardState.WAITING, CardState.NEXT, CardState.AWAY}:

@@ -123,8 +123,8 @@ async def test_a_card_cancelled_while_a_gpu_has_it_does_not_say_that_the_turn_is
     front.studio.progress(job, 3)
     card = await becomes(bruno, card, "3/8")
     await bruno.press(card, "Cancel")
-    over = await becomes(bruno, card, "Cancelled", "its drawing had already begun")
-    assert "turn" not in over.text
+    over = await becomes(bruno, card, "Cancelled", "it counts as one of your turns")
+    assert "not used up" not in over.text
 
 
 async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(
