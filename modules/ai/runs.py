@@ -60,8 +60,8 @@ class RunTracker:
         self._outcome: RunReport | None = None
         self.has_started = False
         self.has_ended = False
-        #: Whether no loader had to run: the model was still in memory. Only known once the prompt has started.
-        self.was_warm = False
+        #: Whether no loader had to run: the model was still in memory. None until the server said so, at the start.
+        self.was_warm: bool | None = None
         #: How many were read: a socket that is open while this stands still tells nothing.
         self.frames = 0
         #: Slots that the server refused while it took the rest.

@@ -229,7 +229,9 @@ class ComfyServer:
             async for event in events:
                 if isinstance(event, RunEnded):
                     self._learn_from(run, event.report)
-                yield event
+                    yield RunEnded(report=replace(event.report, found_loaded=run.tracker.was_warm))
+                else:
+                    yield event
 
     def _learn_from(self, run: Run, report: RunReport) -> None:
         """Merge gains are measured on clean runs that found their model in memory."""

@@ -12,6 +12,7 @@ from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, Job
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.people import ChannelId, MessageId
 from modules.domain.queue import Place
+from modules.domain.servers import InMemory
 
 JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued | JobStranded
 
@@ -116,9 +117,10 @@ class CardBoard:
         if card is None or card.is_over or card.is_final:
             return None
         match event:
-            case JobStarted(is_loading=is_loading, shared_by=shared_by):
+            case JobStarted(in_memory=in_memory, shared_by=shared_by):
                 card.started_at, card.preview = now, None
-                card.face = CardFace(state=CardState.LOADING if is_loading else CardState.DRAWING, shared_by=shared_by)
+                state = CardState.DRAWING if in_memory is InMemory.THIS else CardState.LOADING
+                card.face = CardFace(state=state, in_memory=in_memory, shared_by=shared_by)
             case JobProgressed(step=step, steps=steps):
                 card.started_at = now if card.started_at is None else card.started_at
                 card.face = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.domain.jobs import JobId, JobState, ServerName
+from modules.domain.servers import InMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,12 @@ class QueueChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
-    """A server began with it. `is_loading`: the model was not the one loaded, so the first step takes longer."""
+    """A server began with it."""
 
     job_id: JobId
     server: ServerName
     shared_by: int
-    is_loading: bool
+    in_memory: InMemory  #: anything but its own model means that the first step takes longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,14 @@ class ServerFacts:
     has_wrong_pack: bool = False
 
 
+class InMemory(StrEnum):
+    """Which model a server has in its memory when it begins with a job, as far as we know."""
+
+    THIS = "this"  #: the job's own
+    ANOTHER = "another"  #: it makes way for the job's own, which takes seconds
+    UNKNOWN = "unknown"  #: the server, or we ourselves, have only just started, or its memory was cleared
+
+
 class RunPhase(StrEnum):
     """Where a prompt stands on its server."""
 
@@ -62,6 +70,8 @@ class RunReport:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     failure: RunFailure | None = None
+    #: Whether it found its model in memory; None where nobody was told. No part of what the report says of the prompt.
+    found_loaded: bool | None = field(default=None, compare=False)
 
     @property
     def worked_s(self) -> float | None:

@@ -14,6 +14,7 @@ from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, Job
 from modules.domain.jobs import Attempt, Job, JobId, JobState
 from modules.domain.ports import Clock, Events, ImageServer, JobStore
 from modules.domain.servers import (
+    InMemory,
     RunEnded,
     RunEvent,
     RunFailure,
@@ -73,13 +74,13 @@ class AttemptRun:
         server: ImageServer,
         tools: RunTools,
         *,
-        is_loading: bool,
+        in_memory: InMemory,
         expected_s: float,
         is_suspect: bool = True,
     ) -> None:
         """`is_suspect`: whether its jobs may be the reason if the server died; not so when they were never begun."""
         self.attempt = attempt
-        self.is_loading = is_loading
+        self.in_memory = in_memory  #: when it was posted
         self.expected_s = expected_s
         self.is_posted = False  #: the server has it or had it waiting, so it can be taken back until it begins
         self.started_monotonic: float | None = None
@@ -98,6 +99,13 @@ class AttemptRun:
     def heavy_key(self) -> str:
         """The model this attempt needs in memory."""
         return self.attempt.jobs[0].work.heavy_key
+
+    @property
+    def found_loaded(self) -> bool:
+        """Whether its model was in memory. Where we did not know it before, the server's own word counts."""
+        if self.in_memory is InMemory.UNKNOWN:
+            return self.report is not None and self.report.found_loaded is True
+        return self.in_memory is InMemory.THIS
 
     @property
     def has_results(self) -> bool:
@@ -239,7 +247,7 @@ class AttemptRun:
 
     def _silence_s(self, limit_s: float) -> float:
         """How long nothing may be heard. A model that is read from a slow disk is silent for minutes: the limit bounds that."""
-        if self.is_loading and not self._has_sampled:
+        if self.in_memory is not InMemory.THIS and not self._has_sampled:
             return limit_s
         return max(self._tools.intervals.silence_s, SILENCE_FACTOR * self.expected_s)
 
@@ -292,7 +300,7 @@ class AttemptRun:
         self.started_monotonic = self._tools.clock.monotonic()
         for job in self.attempt.jobs:
             self._tools.events.publish(
-                JobStarted(job_id=job.id, server=self._server.name, shared_by=len(self.attempt.jobs), is_loading=self.is_loading)
+                JobStarted(job_id=job.id, server=self._server.name, shared_by=len(self.attempt.jobs), in_memory=self.in_memory)
             )
         self._tools.changed()
 

@@ -87,6 +87,6 @@ class Experience:
             job=as_waiting(run.attempt.jobs[0]),
             rows=rows,
             worked_s=worked_s,
-            was_loaded=not run.is_loading,
+            was_loaded=run.found_loaded,
             reference_s=sum(job.work.cost_s for job in run.attempt.jobs),
         )

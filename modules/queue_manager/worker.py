@@ -14,6 +14,7 @@ from modules.domain.events import QueueChanged
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus, WaitingJob
+from modules.domain.servers import InMemory
 from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.experience import Experience
@@ -240,15 +241,15 @@ class Worker:
 
     def _begin(self, attempt: Attempt, tasks: asyncio.TaskGroup, *, is_found: bool = False) -> None:
         first, rows = as_waiting(attempt.jobs[0]), len(attempt.slots)
-        is_loading = self.view().loaded != first.heavy_key
+        in_memory = _in_memory(self.view().loaded, first.heavy_key)
         expected_s = self._crew.rates.batch_s(self.server.name, first, rows)
-        if is_loading:
+        if in_memory is not InMemory.THIS:
             expected_s += self._crew.rates.switch_s(self.server.name, first.heavy_key)
         run = AttemptRun(
             attempt,
             self.server,
             self._tools(),
-            is_loading=is_loading,
+            in_memory=in_memory,
             expected_s=expected_s,
             is_suspect=not self._vitals.was_bystander(attempt.id),
         )
@@ -377,6 +378,12 @@ async def _wait_for(bell: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await bell.wait()
+def _in_memory(loaded: str | None, heavy_key: str) -> InMemory:
+    if loaded is None:
+        return InMemory.UNKNOWN
+    return InMemory.THIS if loaded == heavy_key else InMemory.ANOTHER
+
+
     except TimeoutError:
         pass
     bell.clear()

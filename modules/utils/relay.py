@@ -16,6 +16,7 @@ from modules.domain import events as kinds
 from modules.domain.errors import FulletError
 from modules.domain.events import Event, JobPreviewed
 from modules.domain.jobs import JobId, JobState
+from modules.domain.servers import InMemory
 from modules.utils.bus import EventBus
 from modules.utils.database import MAX_PAYLOAD_BYTES, Database
 
@@ -126,4 +127,8 @@ def _state(value: object) -> object:
     return JobState(str(value))
 
 
-_PARSERS: dict[str, Callable[[object], object]] = {"job_id": _job_id, "state": _state}
+def _in_memory(value: object) -> object:
+    return InMemory(str(value))
+
+
+_PARSERS: dict[str, Callable[[object], object]] = {"job_id": _job_id, "state": _state, "in_memory": _in_memory}

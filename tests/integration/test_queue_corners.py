@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from modules.domain.errors import ErrorCode
 from modules.domain.events import JobRequeued, JobStarted
-from modules.domain.jobs import AttemptId, JobState
-from modules.domain.servers import RunFailure, RunPhase, RunReport
+from modules.domain.jobs import AttemptId, JobId, JobState
+from modules.domain.servers import InMemory, RunFailure, RunPhase, RunReport
 from modules.queue_manager.neighbours import STATUS_PREFIX
+from tests.support.builders import a_work_class
 from tests.support.troubles import ADMIN, ALONE, delivered
 from tests.support.world import Life, World, played
 from tests.support.world.comfy import ComfyPort, Prompt
@@ -128,8 +129,38 @@ async def test_a_restarted_server_has_its_model_to_load_again(world: World) -> N
     await asyncio.sleep(30)
     job = await world.ask(1)
     await world.until_over(job)
+    assert found_in_memory(world, job) is InMemory.UNKNOWN
+
+
+@played()
+async def test_what_makes_way_for_a_model_is_told_only_when_it_is_known(world: World) -> None:
+    """The first job of a server, another model's, the same again, and the first of a new start of the program."""
+    other = a_work_class("other/1", heavy_key="another")
+    for work, expected in ((None, InMemory.UNKNOWN), (other, InMemory.ANOTHER), (other, InMemory.THIS)):
+        job = await world.ask(1, work=work)
+        await world.until_over(job)
+        assert found_in_memory(world, job) is expected
+    world.kill()
+    await world.until(lambda: len(world.lives) == 2, "the next start")
+    job = await world.ask(1, work=other)
+    await world.until_over(job)
+    assert found_in_memory(world, job) is InMemory.UNKNOWN
+
+
+@played()
+async def test_memory_that_ran_out_is_not_taken_for_another_model(world: World) -> None:
+    await world.until_over(await world.ask(1))
+    world.comfy.misfortune = lambda _: RunFailure(code=ErrorCode.OUT_OF_MEMORY)
+    await world.until_over(await world.ask(1))
+    world.comfy.misfortune = lambda _: None
+    job = await world.ask(1)
+    await world.until_over(job)
+    assert found_in_memory(world, job) is InMemory.UNKNOWN
+
+
+def found_in_memory(world: World, job: JobId) -> InMemory:
     [began] = [event for event in world.life.seen if isinstance(event, JobStarted) and event.job_id == job]
-    assert began.is_loading
+    return began.in_memory
 
 
 # --- the clock ------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from modules.domain.people import GuildId, UserId
 from modules.domain.ports import Clock
 from modules.domain.queue import Pick, Place, QueueSnapshot, QueueStatus, ServerStatus
 from modules.domain.records import Limits
-from modules.domain.servers import RunPhase, RunReport, ServerFacts
+from modules.domain.servers import InMemory, RunPhase, RunReport, ServerFacts
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.journal import Entry
 from modules.utils.bus import EventBus
@@ -170,7 +170,7 @@ class SteeredStudio:
         assert jobs, "no job was accepted"
         return jobs[0]
 
-    async def start(self, job: Job, *, shared_by: int = 1, is_loading: bool = False) -> Attempt:
+    async def start(self, job: Job, *, shared_by: int = 1, in_memory: InMemory = InMemory.THIS) -> Attempt:
         """A server takes exactly this job."""
 
         def pick(snapshot: QueueSnapshot) -> Pick:
@@ -180,7 +180,7 @@ class SteeredStudio:
         attempt = await self.database.jobs.claim(SERVER, self.boot_id, [job.work.exact_key], pick)
         assert attempt is not None, "the job could not be claimed"
         await self.database.jobs.mark_submitted(attempt.id)
-        self.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, is_loading=is_loading))
+        self.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, in_memory=in_memory))
         self.bus.publish(QueueChanged())
         return attempt
 

@@ -22,6 +22,7 @@ from modules.domain.events import (
     ServerLost,
 )
 from modules.domain.jobs import JobState, ServerName
+from modules.domain.servers import InMemory
 from modules.utils.bus import EventBus
 from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
@@ -69,7 +70,7 @@ def samples() -> list[Event]:
     return [
         JobAccepted(job_id=job_id),
         QueueChanged(),
-        JobStarted(job_id=job_id, server=ServerName("one"), shared_by=2, is_loading=True),
+        JobStarted(job_id=job_id, server=ServerName("one"), shared_by=2, in_memory=InMemory.ANOTHER),
         JobSettled(job_id=job_id, state=JobState.FAILED),
         ServerLost(server=ServerName("one"), reason="server_unreachable"),
         ServerBack(server=ServerName("one")),

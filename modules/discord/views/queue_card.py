@@ -14,6 +14,7 @@ from modules.discord.wording import bar, moment, quoted, recipe_facts, small
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job
 from modules.domain.queue import Place
+from modules.domain.servers import InMemory
 from modules.utils.i18n import Texts
 
 PREVIEW_FILE = "preview.jpg"
@@ -63,6 +64,7 @@ class CardFace:
     preview: int = 0  #: number of the preview shown; 0: none
     elapsed_s: float = 0.0  #: since the start; written when the card is edited anyway
     was_requeued: bool = False  #: the server went away under it
+    in_memory: InMemory = InMemory.THIS  #: the model that the GPU had as it began
     had_begun: bool = False  #: cancelled after a GPU had taken it: that share is not given back
 
     def looks_like(self, shown: CardFace) -> bool:
@@ -116,7 +118,7 @@ def _headline(face: CardFace, texts: Texts) -> str:
 def _notes(face: CardFace, texts: Texts) -> list[str]:
     notes = []
     if face.state is CardState.LOADING:
-        notes.append(texts("card.loading_note"))
+        notes.append(texts("card.loading_another" if face.in_memory is InMemory.ANOTHER else "card.loading_note"))
     if face.state is CardState.PAUSED:
         notes.append(texts("card.paused_note"))
     if face.state is CardState.AWAY:

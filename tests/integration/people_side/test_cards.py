@@ -10,6 +10,7 @@ from modules.domain.events import JobStranded
 from modules.domain.jobs import Job, JobState
 from modules.domain.people import MessageId, UserId
 from modules.domain.records import Limits
+from modules.domain.servers import InMemory
 from tests.support.front_side import Front, FrontDoor, a_jpeg
 from tests.support.person import People, Person, Seen
 
@@ -48,8 +49,8 @@ async def test_a_card_tells_the_place_and_moves_up(front: Front, people: People)
 async def test_a_card_follows_the_drawing_with_steps_and_a_preview_of_exactly_this_picture(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     job, card = await asked(front, bruno)
-    await front.studio.start(job, is_loading=True, shared_by=4)
-    await becomes(bruno, card, "Warming up the model", "drawn together with 3 other people")
+    await front.studio.start(job, in_memory=InMemory.ANOTHER, shared_by=4)
+    await becomes(bruno, card, "Warming up the model", "was drawing with another model", "drawn together with 3 other people")
     front.studio.progress(job, 2)
     front.studio.preview(job, a_jpeg(200))
     drawing = await becomes(bruno, card, "▰▰▱▱▱▱▱▱ 2/8")
@@ -63,6 +64,14 @@ async def test_a_card_follows_the_drawing_with_steps_and_a_preview_of_exactly_th
 
     await bruno.until(swapped, "the newer preview")
     assert len((await bruno.message(card)).files) == 1
+
+
+async def test_a_first_picture_is_not_told_of_another_model(front: Front, people: People) -> None:
+    ana = await people.be("ana")
+    job, card = await asked(front, ana, "un faro")
+    await front.studio.start(job, in_memory=InMemory.UNKNOWN)
+    loading = await becomes(ana, card, "Preparando el modelo", "quizá esta GPU tenga que cargarlo primero")
+    assert "otro modelo" not in loading.text
 
 
 async def test_a_paused_queue_and_absent_gpus_are_told_apart(front: Front, people: People) -> None:
