@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
+import statistics
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from modules.domain.jobs import ServerName
 from modules.domain.queue import WaitingJob
 
 _Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 #: Weight of the newest measurement in every moving average.
 _ALPHA = 0.3
 #: Seconds to load a model before it was ever measured. Disk to GPU of 4-12 GB takes 5-60 s; docs/scheduling.md.
@@ -26,7 +27,7 @@ _CALIBRATION_MIN = 20
 
 @dataclass(slots=True)
 class _Average:
-    """An exponentially weighted mean."""
+    """An exponentially weighted mean. `count` 0: only guessed so far, so the first measurement replaces it."""
 
     value: float
     count: int = 1
@@ -41,6 +42,10 @@ class Calibration:
 
     def __init__(self, window: int = CALIBRATION_WINDOW) -> None:
         self._ratios: deque[float] = deque(maxlen=window)
+
+    def __len__(self) -> int:
+        """Forecasts that were compared, and still count."""
+        return len(self._ratios)
 
     def add(self, predicted_s: float, actual_s: float) -> None:
         """Note how one forecast turned out. Forecasts under a second say nothing about calibration."""
@@ -58,9 +63,24 @@ class Calibration:
 @dataclass(slots=True)
 class _ServerRecord:
     speed: _Average | None = None  #: seconds per reference second
-    batches: dict[tuple[str, int], _Average] = field(default_factory=dict)  #: (exact key, rows) -> seconds
+    batches: dict[str, dict[int, _Average]] = field(default_factory=dict)  #: exact key -> rows -> seconds
     switches: dict[str, _Average] = field(default_factory=dict)  #: heavy key -> seconds
     errors: deque[float] = field(default_factory=lambda: deque(maxlen=50))  #: |actual - predicted| of batches, seconds
+
+    def batch_s(self, exact_key: str, rows: int) -> float | None:
+        """Measured here: for just this, else along the line of the two nearest numbers of rows; None for work never met."""
+        known = self.batches.get(exact_key)
+        if not known:
+            return None
+        if rows in known:
+            return known[rows].value
+        nearest, *further = sorted(known, key=lambda count: abs(count - rows))
+        seconds = known[nearest].value
+        one_more_s = seconds / nearest  # rows share something or nothing, so one more costs at most what each cost so far
+        if further:
+            slope = (known[further[0]].value - seconds) / (further[0] - nearest)
+            one_more_s = min(max(slope, 0.0), one_more_s)
+        return seconds + one_more_s * (rows - nearest)
 
 
 class LearnedRates:
@@ -80,25 +100,39 @@ class LearnedRates:
         return max(1, self._cap(server, exact_key))
 
     def batch_s(self, server: ServerName, job: WaitingJob, rows: int) -> float:
-        """Seconds for `rows` pictures: measured for just this, else for the nearest number of rows, else by cost and speed."""
-        record = self._servers[server]
-        measured = record.batches.get((job.exact_key, rows))
+        """Seconds for `rows` pictures: measured here, else on other servers and scaled by speed, else by cost and speed."""
+        measured = self._servers[server].batch_s(job.exact_key, rows)
         if measured is not None:
-            return measured.value
-        known = sorted((count, average.value) for (key, count), average in record.batches.items() if key == job.exact_key)
-        if known:
-            at = min(bisect.bisect_left(known, (rows, 0.0)), len(known) - 1)
-            count, seconds = known[at]
-            return seconds * rows / count
-        speed = record.speed.value if record.speed else 1.0
-        return job.cost_s * rows / max(1, job.rows) * speed
+            return measured
+        speed = self._speed(server)
+        elsewhere = [
+            seconds * speed / self._speed(other)
+            for other, record in self._others(server)
+            if (seconds := record.batch_s(job.exact_key, rows)) is not None
+        ]
+        return statistics.fmean(elsewhere) if elsewhere else job.cost_s * rows / max(1, job.rows) * speed
 
     def switch_s(self, server: ServerName, heavy_key: str) -> float:
-        """Seconds to load this model: measured, else the mean of what was measured here, else a guess."""
-        switches = self._servers[server].switches
-        if heavy_key in switches:
-            return switches[heavy_key].value
-        return sum(average.value for average in switches.values()) / len(switches) if switches else FIRST_SWITCH_S
+        """Seconds to load this model: measured here, else elsewhere, else the mean of what was measured here, else a guess."""
+        here = self._servers[server].switches
+        if heavy_key in here:
+            return here[heavy_key].value
+        elsewhere = [record.switches for _, record in self._others(server)]
+        known = [one[heavy_key].value for one in elsewhere if heavy_key in one] or _values(here)
+        known = known or [seconds for one in elsewhere for seconds in _values(one)]
+        return statistics.fmean(known) if known else FIRST_SWITCH_S
+
+    def _speed(self, server: ServerName) -> float:
+        """Seconds per reference second; a server that has shown nothing yet is taken for one like the others."""
+        own = self._servers[server].speed
+        if own is not None:
+            return own.value
+        others = [record.speed.value for _, record in self._others(server) if record.speed is not None]
+        return statistics.fmean(others) if others else 1.0
+
+    def _others(self, server: ServerName) -> Iterator[tuple[ServerName, _ServerRecord]]:
+        """Copied first: forecasts read in a thread while new servers are met."""
+        return ((name, record) for name, record in tuple(self._servers.items()) if name != server)
 
     def lead_s(self, server: ServerName) -> float:
         """The 95th percentile of how wrong batch predictions were on this server."""
@@ -113,25 +147,47 @@ class LearnedRates:
         `reference_s`: the sum of its jobs' costs; `worked_s` includes loading when the model was not loaded.
         """
         record = self._servers[server]
-        expected = self.batch_s(server, job, rows)
+        expected_s = self.batch_s(server, job, rows)
         if not was_loaded:
-            loading = max(0.0, worked_s - expected) if (job.exact_key, rows) in record.batches or record.speed else None
-            if loading is not None:
-                _note(record.switches, job.heavy_key, loading)
+            self._learn_loading(server, job.heavy_key, worked_s, expected_s, reference_s)
             return
-        record.errors.append(abs(worked_s - expected))
-        _note(record.batches, (job.exact_key, rows), worked_s)
+        record.errors.append(abs(worked_s - expected_s))
+        _make_room(record.batches, job.exact_key)
+        _note(record.batches.setdefault(job.exact_key, {}), rows, worked_s)
         if reference_s > 0:
-            if record.speed is None:
-                record.speed = _Average(worked_s / reference_s)
-            else:
-                record.speed.add(worked_s / reference_s)
+            record.speed = _with(record.speed, worked_s / reference_s)
+
+    def _learn_loading(self, server: ServerName, heavy_key: str, worked_s: float, expected_s: float, reference_s: float) -> None:
+        """How long loading took, once we know how long drawing takes here. Of a first run nobody knows either: both guesses are
+        corrected by the same factor, and hold until each is measured."""
+        record = self._servers[server]
+        if record.speed is not None:
+            _note(record.switches, heavy_key, max(0.0, worked_s - expected_s))
+            return
+        guessed_s = self.switch_s(server, heavy_key)
+        drawing_s = worked_s * expected_s / (guessed_s + expected_s)
+        record.switches[heavy_key] = _Average(worked_s - drawing_s, count=0)
+        if reference_s > 0:
+            record.speed = _Average(drawing_s / reference_s, count=0)
+
+
+def _values(averages: Mapping[_Key, _Average]) -> list[float]:
+    return [average.value for average in tuple(averages.values())]
+
+
+def _with(average: _Average | None, measured: float) -> _Average:
+    if average is None:
+        return _Average(measured)
+    average.add(measured)
+    return average
 
 
 def _note(averages: dict[_Key, _Average], key: _Key, measured: float) -> None:
-    if key in averages:
-        averages[key].add(measured)
-        return
-    if len(averages) >= MAX_KINDS:
-        del averages[next(iter(averages))]
-    averages[key] = _Average(measured)
+    _make_room(averages, key)
+    averages[key] = _with(averages.get(key), measured)
+
+
+def _make_room(kept: dict[_Key, _Value], key: _Key) -> None:
+    """The oldest goes when another would be one too many."""
+    if key not in kept and len(kept) >= MAX_KINDS:
+        del kept[next(iter(kept))]

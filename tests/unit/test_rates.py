@@ -10,7 +10,7 @@ from modules.domain.jobs import ServerName
 from modules.queue_manager.rates import FIRST_SWITCH_S, MAX_KINDS, Calibration, LearnedRates
 from tests.support.builders import a_waiting_job
 
-ONE = ServerName("one")
+ONE, TWO = ServerName("one"), ServerName("two")
 
 
 def some_rates() -> LearnedRates:
@@ -18,10 +18,17 @@ def some_rates() -> LearnedRates:
 
 
 def learn(
-    rates: LearnedRates, worked_s: float, *, rows: int = 1, key: str = "k", heavy: str = "h", was_loaded: bool = True
+    rates: LearnedRates,
+    worked_s: float,
+    *,
+    rows: int = 1,
+    key: str = "k",
+    heavy: str = "h",
+    was_loaded: bool = True,
+    server: ServerName = ONE,
 ) -> None:
     job = a_waiting_job(1, seq=1, exact_key=key, heavy_key=heavy, cost_s=4.0)
-    rates.learn(ONE, job=job, rows=rows, worked_s=worked_s, was_loaded=was_loaded, reference_s=4.0 * rows)
+    rates.learn(server, job=job, rows=rows, worked_s=worked_s, was_loaded=was_loaded, reference_s=4.0 * rows)
 
 
 def test_before_any_measurement_the_cost_and_a_guess_must_do() -> None:
@@ -31,13 +38,13 @@ def test_before_any_measurement_the_cost_and_a_guess_must_do() -> None:
     assert rates.lead_s(ONE) == 0.0
 
 
-def test_what_was_measured_for_just_this_counts_then_the_nearest_then_the_servers_speed() -> None:
+def test_what_was_measured_for_just_this_counts_then_its_line_then_the_servers_speed() -> None:
     rates = some_rates()
     learn(rates, 2.0, rows=1, key="k")
     learn(rates, 3.0, rows=2, key="k")
     known = a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0)
     assert rates.batch_s(ONE, known, 2) == pytest.approx(3.0)
-    assert rates.batch_s(ONE, known, 4) == pytest.approx(6.0)
+    assert rates.batch_s(ONE, known, 4) == pytest.approx(5.0), "one more picture is one second more"
     unknown = a_waiting_job(1, seq=1, exact_key="new", cost_s=4.0)
     assert 1.0 < rates.batch_s(ONE, unknown, 1) < 2.5, "a fast server is expected to be fast with new work, too"
 
@@ -49,6 +56,53 @@ def test_loading_is_learned_apart_from_drawing() -> None:
     assert rates.switch_s(ONE, "h") == pytest.approx(7.0)
     assert rates.switch_s(ONE, "another") == pytest.approx(7.0), "the mean of what is known here"
     assert rates.batch_s(ONE, a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0), 1) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("worked_s", [14.0, 28.0, 7.0])
+def test_a_first_run_that_loaded_teaches_both_until_each_is_measured(worked_s: float) -> None:
+    """4 s were expected for the picture and 10 s for loading; what came instead is shared out as it was expected."""
+    rates, job = some_rates(), a_waiting_job(1, seq=1, exact_key="k", heavy_key="h", cost_s=4.0)
+    learn(rates, worked_s, was_loaded=False)
+    assert rates.batch_s(ONE, job, 1) == pytest.approx(worked_s * 4 / 14)
+    assert rates.switch_s(ONE, "h") == pytest.approx(worked_s * 10 / 14)
+    learn(rates, 6.0)
+    assert rates.batch_s(ONE, job, 1) == pytest.approx(6.0)
+    assert rates.batch_s(ONE, a_waiting_job(1, seq=1, exact_key="new", cost_s=2.0), 1) == pytest.approx(3.0)
+    learn(rates, 8.0, was_loaded=False)
+    assert rates.switch_s(ONE, "h") == pytest.approx(2.0), "measured now: the guess has gone"
+
+
+def test_a_server_that_has_shown_nothing_is_taken_for_one_like_the_others() -> None:
+    rates = some_rates()
+    learn(rates, 6.0)
+    learn(rates, 13.0, was_loaded=False)
+    assert rates.batch_s(TWO, a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0), 1) == pytest.approx(6.0)
+    assert rates.batch_s(TWO, a_waiting_job(1, seq=1, exact_key="new", cost_s=2.0), 1) == pytest.approx(3.0)
+    assert rates.switch_s(TWO, "h") == pytest.approx(7.0)
+    assert rates.switch_s(TWO, "another") == pytest.approx(7.0)
+
+
+def test_work_that_only_another_server_has_done_is_scaled_by_how_fast_each_is() -> None:
+    """One needs 1.5 s for a second of cost, two needs 3: what takes one 6 s takes two 12 s."""
+    rates = some_rates()
+    learn(rates, 6.0, key="k")
+    learn(rates, 12.0, key="other", server=TWO)
+    assert rates.batch_s(TWO, a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0), 1) == pytest.approx(12.0)
+
+
+@given(st.dictionaries(st.integers(1, 8), st.floats(0.1, 100.0), min_size=1), st.integers(1, 8))
+def test_more_pictures_of_a_batch_never_take_less_than_nothing_nor_more_than_in_turn(known: dict[int, float], rows: int) -> None:
+    rates, job = some_rates(), a_waiting_job(1, seq=1, exact_key="k", cost_s=4.0)
+    for count, seconds in known.items():
+        learn(rates, seconds, rows=count)
+    expected_s = rates.batch_s(ONE, job, rows)
+    each = [seconds / count for count, seconds in known.items()]
+    if rows in known:
+        assert expected_s == pytest.approx(known[rows])
+    else:
+        assert expected_s > 0
+        if rows > max(known):
+            assert known[max(known)] - 1e-9 <= expected_s <= rows * max(each) + 1e-9
 
 
 def test_the_lead_grows_with_how_wrong_predictions_are() -> None:
