@@ -36,6 +36,10 @@ class Colleague(Protocol):
         """Its server for the scheduler."""
         ...
 
+    def taken(self) -> Mapping[JobId, float]:
+        """The jobs that its server has, as far as we know, with the seconds until each should be done."""
+        ...
+
     def can_run(self, work: WorkClass) -> bool:
         """Whether its server has what this work needs."""
         ...

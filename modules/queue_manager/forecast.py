@@ -44,7 +44,7 @@ def forecast(snapshot: QueueSnapshot, servers: Sequence[ServerView], rates: Rate
         if choice is None:
             break
         batch = [jobs[job_id] for job_id in choice.job_ids]
-        ends_s = now_s + _batch_s(server, batch, rates)
+        ends_s = now_s + run_s(server, batch, rates)
         for job in batch:
             found[job.id] = Forecast(position=position, starts_in_s=now_s, ends_in_s=ends_s)
         views[name] = replace(server, loaded=choice.heavy_key, free_in_s=ends_s)
@@ -57,6 +57,7 @@ def forecast(snapshot: QueueSnapshot, servers: Sequence[ServerView], rates: Rate
     return found
 
 
-def _batch_s(server: ServerView, batch: Sequence[WaitingJob], rates: Rates) -> float:
+def run_s(server: ServerView, batch: Sequence[WaitingJob], rates: Rates) -> float:
+    """Seconds that this batch takes once the server is free, with loading its model where another one is loaded."""
     switch_s = 0.0 if server.loaded == batch[0].heavy_key else rates.switch_s(server.name, batch[0].heavy_key)
     return switch_s + rates.batch_s(server.name, batch[0], sum(job.rows for job in batch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -38,6 +38,7 @@ class Neighbour:
     told_at: datetime
     caps: dict[str, int] = field(default_factory=dict)  #: exact key -> pictures; a key that is missing cannot run there
     refused: frozenset[str] = frozenset()  #: ids of jobs not to be tried there again
+    ends_at: Mapping[JobId, datetime] = field(default_factory=dict)  #: of the jobs it has taken
     now: datetime
 
     @property
@@ -50,6 +51,12 @@ class Neighbour:
         return ServerView(
             name=self.status.name, loaded=self.loaded, free_in_s=max(0.0, (self.free_at - self.now).total_seconds())
         )
+
+    def taken(self) -> Mapping[JobId, float]:
+        """As its last news say; what it took since then is not in them. Of a dead process' jobs nobody knows."""
+        if self.now - self.told_at > NEWS_LIFE:
+            return {}
+        return {job_id: max(0.0, (ends_at - self.now).total_seconds()) for job_id, ends_at in self.ends_at.items()}
 
     def can_run(self, work: WorkClass) -> bool:
         """Whether its process said so."""
@@ -116,6 +123,7 @@ def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
             "learned_caps": dict(status.caps),
             "loaded": view.loaded,
             "free_at": (now + timedelta(seconds=view.free_in_s)).isoformat(),
+            "ends_at": {str(job_id): (now + timedelta(seconds=left_s)).isoformat() for job_id, left_s in worker.taken().items()},
             "told_at": now.isoformat(),
             "caps": caps,
             "refused": [str(job_id) for job_id in worker.refused][-MAX_REFUSED_TOLD:],
@@ -147,6 +155,7 @@ def _read(text: str, now: datetime) -> Neighbour | None:
             told_at=datetime.fromisoformat(news["told_at"]),
             caps=news["caps"],
             refused=frozenset(news.get("refused", ())),
+            ends_at={JobId(UUID(one)): datetime.fromisoformat(at) for one, at in news.get("ends_at", {}).items()},
             now=now,
         )
     except (ValueError, KeyError, TypeError):

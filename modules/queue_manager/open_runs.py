@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from modules.domain.jobs import ServerName
+from modules.domain.jobs import JobId, ServerName
 from modules.queue_manager.attempt_run import AttemptRun
 from modules.queue_manager.crew import Crew
 
@@ -52,6 +52,16 @@ class OpenRuns:
     def free_in_s(self) -> float:
         """Seconds until everything that occupies the GPU should be done."""
         return sum(self._remaining_s(run) for run in self.occupying())
+
+    def ends_in_s(self) -> dict[JobId, float]:
+        """Seconds until each job should be done that is on the server to stay."""
+        found: dict[JobId, float] = {}
+        passed_s = 0.0
+        for run in self.occupying():
+            passed_s += self._remaining_s(run)
+            if not run.is_taken_back:
+                found |= dict.fromkeys((job.id for job in run.attempt.jobs), passed_s)
+        return found
 
     def have_room(self, *, for_one_ahead: bool) -> bool:
         """Whether another batch may be posted now: on an idle GPU, or (`for_one_ahead`) behind one that nears its end."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from modules.domain.jobs import Job, JobId
 from modules.domain.queue import Place
 from modules.queue_manager.crew import Crew, as_waiting
-from modules.queue_manager.forecast import Forecast, forecast
+from modules.queue_manager.forecast import Forecast, forecast, run_s
 from modules.queue_manager.neighbours import Neighbours
 
 #: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
@@ -67,6 +68,8 @@ class Places:
         await self._crew.switches.keep_fresh()
         if not self._crew.is_alone:
             await self._neighbours.learn()
+        taken = self._taken()  # since we read the queue, too: whoever is with a server does not wait behind themselves
+        snapshot = replace(snapshot, jobs=tuple(job for job in snapshot.jobs if job.id not in taken))
         views = [one.view() for one in self._crew.colleagues.values() if one.is_up]
         found: Mapping[JobId, Forecast] = {}
         if views and not self._crew.switches.is_paused:
@@ -81,6 +84,9 @@ class Places:
         }
         self._made_at = self._crew.clock.monotonic()
 
+    def _taken(self) -> Mapping[JobId, float]:
+        return {job_id: left_s for one in self._crew.colleagues.values() for job_id, left_s in one.taken().items()}
+
     def _place(self, one: Forecast) -> Place:
         now, calibration = self._crew.clock.now(), self._crew.calibration
         likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
@@ -92,17 +98,19 @@ class Places:
         )
 
     def _begun(self, job: Job) -> Place:
-        """It waits no more: an idle server took it in the moment between its acceptance and our look."""
-        seconds = [
-            self._crew.rates.batch_s(name, as_waiting(job), job.recipe.count)
-            for name, one in self._crew.colleagues.items()
-            if one.is_up and one.can_run(job.work)
-        ]
-        if not seconds:
+        """It waits no more: a server took it in the moment between its acceptance and our look. Which one says how long."""
+        taken_s = self._taken().get(job.id)
+        ends_in_s = self._least_s(job) if taken_s is None else taken_s
+        if ends_in_s is None:
             return self._unknown(1)
-        now, calibration = self._crew.clock.now(), self._crew.calibration
-        ends_at = now + timedelta(seconds=min(seconds) * calibration.quantile(0.5))
-        return Place(position=1, starts_at=now, ends_at=ends_at, ends_by=now + timedelta(seconds=max(seconds)))
+        self._told.setdefault(job.id, (self._crew.clock.monotonic(), ends_in_s))
+        return self._place(Forecast(position=1, starts_in_s=0.0, ends_in_s=ends_in_s))
+
+    def _least_s(self, job: Job) -> float | None:
+        """For a job that another process took and has not told of yet: where it would be done first."""
+        rates, waiting = self._crew.rates, as_waiting(job)
+        able = [one.view() for one in self._crew.colleagues.values() if one.is_up and one.can_run(job.work)]
+        return min((one.free_in_s + run_s(one, [waiting], rates) for one in able), default=None)
 
     def _unknown(self, position: int) -> Place:
         """No server can run it now: its place in line is all there is to say."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -83,6 +83,10 @@ class Worker:
         """The server for the scheduler."""
         loaded = self._experience.loaded if self._runs.is_empty else self._runs.newest_model
         return ServerView(name=self.server.name, loaded=loaded, free_in_s=self._runs.free_in_s())
+
+    def taken(self) -> Mapping[JobId, float]:
+        """The jobs of the running batch and the one ahead, with the seconds until each should be done."""
+        return self._runs.ends_in_s()
 
     def status(self) -> ServerStatus:
         """The server for an operator."""
@@ -374,16 +378,16 @@ class Worker:
             await _wait_for(self._probe_now, seconds)
 
 
-async def _wait_for(bell: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await bell.wait()
 def _in_memory(loaded: str | None, heavy_key: str) -> InMemory:
     if loaded is None:
         return InMemory.UNKNOWN
     return InMemory.THIS if loaded == heavy_key else InMemory.ANOTHER
 
 
+async def _wait_for(bell: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await bell.wait()
     except TimeoutError:
         pass
     bell.clear()

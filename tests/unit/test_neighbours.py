@@ -52,6 +52,22 @@ async def test_a_gateway_tells_places_although_it_drives_no_server(world: World)
 
 
 @played(is_alone=False)
+async def test_a_gateway_knows_when_what_a_worker_has_taken_should_be_done(world: World) -> None:
+    for _ in range(2):
+        await world.until_over(await world.ask(1))
+    teller = world.life
+    await after_news(world)
+    world.comfy.picture_s = 60.0
+    job = await world.ask(1)
+    await world.until(lambda: bool(teller.crew.colleagues[world.comfy.name].taken()), "the claim")
+    await world.until(lambda: list(world.life.crew.colleagues[world.comfy.name].taken()) == [job], "the news")
+    [left_s] = teller.crew.colleagues[world.comfy.name].taken().values()
+    assert world.life.crew.colleagues[world.comfy.name].taken()[job] == pytest.approx(left_s, abs=2.0)
+    world.kill(teller)
+    await world.until(lambda: not world.life.crew.colleagues[world.comfy.name].taken(), "the news to grow old")
+
+
+@played(is_alone=False)
 async def test_old_news_are_no_news(world: World) -> None:
     teller = world.life
     await after_news(world)
