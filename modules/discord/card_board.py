@@ -58,9 +58,14 @@ class LiveCard:
         """Whether a GPU had it, by what was last heard of it."""
         return self.face.state in RUNNING_STATES or self.job.attempt_id is not None
 
+    @property
+    def is_news(self) -> bool:
+        """Whether more than steps and preview changed since it was painted."""
+        return self.is_over or self.is_lost or self.shown is None or not self.face.differs_only_in_progress(self.shown)
+
     def due_at(self) -> float:
         """The first moment at which it should be painted: news at once, steps and previews at their own pace."""
-        if self.is_over or self.is_lost or self.shown is None or not self.face.differs_only_in_progress(self.shown):
+        if self.is_news or self.shown is None:
             return self.not_before
         at = self.painted_at + STEP_EVERY_S
         if self.face.preview != self.shown.preview:

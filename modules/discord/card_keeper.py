@@ -224,8 +224,12 @@ class CardKeeper:
         try:
             while cards := self.board.of_channel(channel_id):
                 changed.clear()
-                card = min(cards, key=LiveCard.due_at)
-                wait_s = max(card.due_at(), pace.free_at()) - self._house.clock.monotonic()
+                # Among those that the pace holds up to the same moment, whoever was due first.
+                may_at, _, card = min(
+                    ((max(one.due_at(), pace.free_at(is_news=one.is_news)), one.due_at(), one) for one in cards),
+                    key=lambda found: found[:2],
+                )
+                wait_s = may_at - self._house.clock.monotonic()
                 if wait_s > 0:
                     await _either(changed, wait_s)
                     continue

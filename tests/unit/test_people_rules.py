@@ -95,10 +95,19 @@ def test_no_text_passes_for_a_mark(text: str) -> None:
 def test_edits_that_keep_the_pace_are_never_more_than_four_in_five_seconds(pauses: list[float]) -> None:
     pace, now, edits = ChannelPace(), 0.0, []
     for pause in pauses:
-        now = max(now + pause, pace.free_at())
+        now = max(now + pause, pace.free_at(is_news=True))
         pace.note(now)
         edits.append(now)
     assert all(sum(start <= at < start + 5.0 for at in edits) <= 4 for start in edits)
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=2.0), max_size=60), st.floats(min_value=0.0, max_value=10.0))
+def test_after_bare_progress_news_never_wait(pauses: list[float], pressed_after_s: float) -> None:
+    pace, now = ChannelPace(), 0.0
+    for pause in pauses:
+        now = max(now + pause, pace.free_at(is_news=False))
+        pace.note(now)
+    assert pace.free_at(is_news=True) <= now + pressed_after_s
 
 
 @given(st.text(max_size=60))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from datetime import datetime
 
+from modules.discord.pace import EDITS_PER_WINDOW, KEPT_FOR_NEWS, STEP_EVERY_S, WINDOW_S
 from modules.discord.views.layout import Accent
 from modules.domain.events import JobStranded
 from modules.domain.jobs import Job, JobState
@@ -16,6 +19,7 @@ from tests.support.person import People, Person, Seen
 
 AN_ADMIN = UserId(1)
 EDITS = r"^PATCH /channels/\d+/messages/\d+$"
+POSTS = r"^POST /channels/\d+/messages$"
 
 
 async def asked(front: Front, person: Person, prompt: str = "a fox") -> tuple[Job, Seen]:
@@ -153,6 +157,40 @@ async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(
         await becomes(bruno, card, "30/30")
     times = [datetime.fromisoformat(call.at).timestamp() for call in door.calls(EDITS)]
     assert max(sum(start <= at < start + 5.0 for at in times) for start in times) <= 5
+
+
+async def test_a_cancel_does_not_wait_behind_the_steps_of_another_card(door: FrontDoor, front: Front, people: People) -> None:
+    """Two cards talk until the channel's five seconds hold no more steps; the press is shown within the same five seconds."""
+    bruno = await people.be("bruno")
+    drawn = [await asked(front, bruno, f"fox number {number}") for number in range(2)]
+    for job, _ in drawn:
+        await front.studio.start(job)
+
+    async def talk() -> None:
+        for step in itertools.count(1):
+            for job, _ in drawn:
+                front.studio.progress(job, step, 10_000)
+            await asyncio.sleep(0.05)
+
+    def edited_at() -> list[float]:
+        """A card that is hung counts, too."""
+        return [datetime.fromisoformat(call.at).timestamp() for call in door.calls(f"{EDITS}|{POSTS}")]
+
+    def has_no_room_for_steps() -> bool:
+        """Both cards have had a step to show for a while, and neither may."""
+        return bool(edited_at()) and time.time() - edited_at()[-1] > STEP_EVERY_S + 0.2
+
+    async with asyncio.TaskGroup() as group:
+        talking = group.create_task(talk())
+        async with asyncio.timeout(30):
+            while not has_no_room_for_steps():  # noqa: ASYNC110 (the stand-in's journal is the fact)
+                await asyncio.sleep(0.02)
+        before = edited_at()
+        await bruno.press(drawn[0][1], "Cancel")
+        await becomes(bruno, drawn[0][1], "Cancelled")
+        talking.cancel()
+    shown_at = edited_at()[len(before)]
+    assert sum(shown_at - at < WINDOW_S for at in before) == EDITS_PER_WINDOW - KEPT_FOR_NEWS
 
 
 async def test_nothing_is_edited_while_nothing_changes(door: FrontDoor, front: Front, people: People) -> None:
