@@ -47,6 +47,11 @@ def moment(at: datetime) -> str:
     return f"<t:{round(at.timestamp())}:R>"
 
 
+def clock_time(at: datetime) -> str:
+    """The same as the time on the reader's clock: for what is not edited, since "in 10 s" becomes "10 minutes ago"."""
+    return f"<t:{round(at.timestamp())}:T>"
+
+
 def mention(user_id: int) -> str:
     """A person; whether it pings is decided by `AllowedMentions`, not by the text."""
     return f"<@{user_id}>"

@@ -25,7 +25,7 @@ async def test_the_answer_is_private_and_tells_the_place_the_moment_and_the_chan
     answer = await ask(guest, "a quiet harbour")
     assert answer.message is not None
     assert answer.message.is_ephemeral
-    assert "Your picture is on its way: **you're next**, likely ready <t:" in answer.text
+    assert "Your picture is on its way: **you're next**, likely ready at <t:" in answer.text
     assert f"<#{await session(guest)}>" in answer.text
     assert "1 of 2 jobs active" in answer.text
     assert [button.url for button in answer.message.buttons if button.url] == [
