@@ -26,6 +26,7 @@ from modules.domain.servers import (
     SlotSaved,
 )
 from modules.queue_manager.collector import Collector
+from modules.queue_manager.first_steps import FirstSteps
 from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.outcomes import RunOutcome, outcome_of
 from modules.queue_manager.settlement import Settlement
@@ -91,6 +92,7 @@ class AttemptRun:
         self._server = server
         self._tools = tools
         self._is_suspect = is_suspect
+        self._first_steps = FirstSteps()
         self._has_sampled = False
         self._collector = Collector(attempt, server, tools.jobs, tools.events)
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
@@ -106,6 +108,11 @@ class AttemptRun:
         if self.in_memory is InMemory.UNKNOWN:
             return self.report is not None and self.report.found_loaded is True
         return self.in_memory is InMemory.THIS
+
+    @property
+    def loading_s(self) -> float | None:
+        """Seconds before the first step, when its model was not in memory; None where the steps did not tell."""
+        return None if self.found_loaded else self._first_steps.loading_s
 
     @property
     def has_results(self) -> bool:
@@ -281,6 +288,7 @@ class AttemptRun:
             case RunProgressed():
                 self._note_started()
                 self._has_sampled = True
+                self._first_steps.note(self.started_monotonic or 0.0, self._tools.clock.monotonic(), event.step)
                 for job_id in event.job_ids:
                     if not self._collector.has(job_id):
                         publish(JobProgressed(job_id=job_id, step=event.step, steps=event.steps))

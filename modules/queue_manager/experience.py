@@ -88,5 +88,6 @@ class Experience:
             rows=rows,
             worked_s=worked_s,
             was_loaded=run.found_loaded,
+            loading_s=run.loading_s,
             reference_s=sum(job.work.cost_s for job in run.attempt.jobs),
         )

@@ -50,7 +50,8 @@ class Places:
             if job.id not in self._made and self._looked_at <= asked_at:
                 await asyncio.sleep(self._made_at + SHARED_FOR_S - self._crew.clock.monotonic())
                 await self._make()
-        return self._made.get(job.id) or self._begun(job)
+        made = self._made.get(job.id)
+        return self._begun(job) if made is None or job.id in self._taken() else made
 
     async def all(self) -> Mapping[JobId, Place]:
         """Everyone's place, at most FORECAST_LIFE_S old."""

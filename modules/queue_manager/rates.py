@@ -140,16 +140,25 @@ class LearnedRates:
         return ordered[int(0.95 * len(ordered))] if ordered else 0.0
 
     def learn(
-        self, server: ServerName, *, job: WaitingJob, rows: int, worked_s: float, was_loaded: bool, reference_s: float
+        self,
+        server: ServerName,
+        *,
+        job: WaitingJob,
+        rows: int,
+        worked_s: float,
+        was_loaded: bool,
+        reference_s: float,
+        loading_s: float | None = None,
     ) -> None:
         """Note one finished attempt.
 
-        `reference_s`: the sum of its jobs' costs; `worked_s` includes loading when the model was not loaded.
+        `reference_s`: the sum of its jobs' costs; `worked_s` includes loading when the model was not loaded, and `loading_s` is
+        that part of it where somebody saw it.
         """
         record = self._servers[server]
         expected_s = self.batch_s(server, job, rows)
         if not was_loaded:
-            self._learn_loading(server, job.heavy_key, worked_s, expected_s, reference_s)
+            self._learn_loading(server, job.heavy_key, worked_s, expected_s, reference_s, loading_s)
             return
         record.errors.append(abs(worked_s - expected_s))
         _make_room(record.batches, job.exact_key)
@@ -157,18 +166,31 @@ class LearnedRates:
         if reference_s > 0:
             record.speed = _with(record.speed, worked_s / reference_s)
 
-    def _learn_loading(self, server: ServerName, heavy_key: str, worked_s: float, expected_s: float, reference_s: float) -> None:
-        """How long loading took, once we know how long drawing takes here. Of a first run nobody knows either: both guesses are
-        corrected by the same factor, and hold until each is measured."""
+    def _learn_loading(
+        self,
+        server: ServerName,
+        heavy_key: str,
+        worked_s: float,
+        expected_s: float,
+        reference_s: float,
+        loading_s: float | None,
+    ) -> None:
+        """Loading as it was seen, else what is left of the whole once we know how long drawing takes here.
+
+        Of a first run nobody may know either: both guesses are corrected by the same factor, and hold until each is measured.
+        """
         record = self._servers[server]
-        if record.speed is not None:
-            _note(record.switches, heavy_key, max(0.0, worked_s - expected_s))
-            return
-        guessed_s = self.switch_s(server, heavy_key)
-        drawing_s = worked_s * expected_s / (guessed_s + expected_s)
-        record.switches[heavy_key] = _Average(worked_s - drawing_s, count=0)
-        if reference_s > 0:
-            record.speed = _Average(drawing_s / reference_s, count=0)
+        is_seen = loading_s is not None or record.speed is not None
+        if loading_s is None:
+            guessed_s = self.switch_s(server, heavy_key)
+            loading_s = worked_s - expected_s if is_seen else worked_s * guessed_s / (guessed_s + expected_s)
+        loading_s = min(max(0.0, loading_s), worked_s)
+        if is_seen:
+            _note(record.switches, heavy_key, loading_s)
+        else:
+            record.switches[heavy_key] = _Average(loading_s, count=0)
+        if record.speed is None and reference_s > 0 and loading_s < worked_s:
+            record.speed = _Average((worked_s - loading_s) / reference_s, count=0)
 
 
 def _values(averages: Mapping[_Key, _Average]) -> list[float]:

@@ -29,7 +29,7 @@ async def test_a_job_taken_before_its_place_was_told_is_told_to_begin_and_not_th
     request = a_request(a_person(1))
     first = await world.life.engine.submit(request)
     await world.until(lambda: bool(world.comfy.runs), "the start")
-    await asyncio.sleep(20)
+    await asyncio.sleep(5)
     assert await world.life.engine.places() == {}
     again = await world.life.engine.submit(request)
     assert again.job.id == first.job.id

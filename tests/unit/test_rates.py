@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.domain.jobs import ServerName
+from modules.queue_manager.first_steps import FirstSteps
 from modules.queue_manager.rates import FIRST_SWITCH_S, MAX_KINDS, Calibration, LearnedRates
 from tests.support.builders import a_waiting_job
 
@@ -25,10 +26,11 @@ def learn(
     key: str = "k",
     heavy: str = "h",
     was_loaded: bool = True,
+    loading_s: float | None = None,
     server: ServerName = ONE,
 ) -> None:
     job = a_waiting_job(1, seq=1, exact_key=key, heavy_key=heavy, cost_s=4.0)
-    rates.learn(server, job=job, rows=rows, worked_s=worked_s, was_loaded=was_loaded, reference_s=4.0 * rows)
+    rates.learn(server, job=job, rows=rows, worked_s=worked_s, was_loaded=was_loaded, reference_s=4.0 * rows, loading_s=loading_s)
 
 
 def test_before_any_measurement_the_cost_and_a_guess_must_do() -> None:
@@ -70,6 +72,34 @@ def test_a_first_run_that_loaded_teaches_both_until_each_is_measured(worked_s: f
     assert rates.batch_s(ONE, a_waiting_job(1, seq=1, exact_key="new", cost_s=2.0), 1) == pytest.approx(3.0)
     learn(rates, 8.0, was_loaded=False)
     assert rates.switch_s(ONE, "h") == pytest.approx(2.0), "measured now: the guess has gone"
+
+
+def test_loading_that_was_seen_needs_no_guess() -> None:
+    rates, job = some_rates(), a_waiting_job(1, seq=1, exact_key="k", heavy_key="h", cost_s=4.0)
+    learn(rates, 11.0, was_loaded=False, loading_s=6.0)
+    assert rates.switch_s(ONE, "h") == pytest.approx(6.0)
+    assert rates.batch_s(ONE, job, 1) == pytest.approx(5.0)
+    learn(rates, 9.0, heavy="other", key="never alone", was_loaded=False, loading_s=2.0)
+    assert rates.switch_s(ONE, "other") == pytest.approx(2.0)
+
+
+@given(st.floats(0.0, 60.0), st.floats(0.01, 20.0), st.integers(1, 5), st.integers(1, 5))
+def test_the_first_steps_tell_how_long_loading_took(loading_s: float, step_s: float, first: int, further: int) -> None:
+    """Whichever steps were heard of."""
+    steps, began_at = FirstSteps(), 100.0
+    for step in (first, first + further):
+        assert steps.loading_s is None
+        steps.note(began_at, began_at + loading_s + step * step_s, step)
+    assert steps.loading_s == pytest.approx(loading_s, abs=1e-6)
+    steps.note(began_at, began_at + 1_000.0, first + further + 1)
+    assert steps.loading_s == pytest.approx(loading_s, abs=1e-6), "a pause later on is none"
+
+
+def test_steps_of_another_sampler_and_a_single_step_tell_nothing() -> None:
+    steps = FirstSteps()
+    for at in (3.0, 5.0, 8.0):
+        steps.note(0.0, at, 1)
+    assert steps.loading_s is None
 
 
 def test_a_server_that_has_shown_nothing_is_taken_for_one_like_the_others() -> None:
