@@ -53,6 +53,7 @@ class StateFile:
         world = self._world
         return {
             "format": FORMAT,
+            "identity": world.identity,
             "clock_offset_s": world.clock.offset_s,
             "application": world.application,
             "users": world.users,
@@ -71,6 +72,7 @@ class StateFile:
         if not isinstance(saved, dict) or saved.get("format") != FORMAT:
             raise ValueError(f"{self._path} is not a saved world of this version")
         world = self._world
+        world.identity = saved.get("identity", world.identity)  # a file of before has none
         world.clock.offset_s = saved["clock_offset_s"]
         world.application = revive(Application, saved["application"])
         world.users = revive(dict[int, User], saved["users"])

@@ -238,6 +238,7 @@ class World:
     """Everything that exists. Look-ups raise Discord's own errors (`ApiError`)."""
 
     def __init__(self, *, clock: WorldClock | None = None) -> None:
+        self.identity = secrets.token_hex(8)  #: told to pages, so that one left open notices a world where nobody has its ids
         self.clock = clock or WorldClock()
         self.ids = Snowflakes(self.clock)
         self.users: dict[int, User] = {}

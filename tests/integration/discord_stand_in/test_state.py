@@ -46,6 +46,18 @@ async def test_a_world_comes_back_with_its_channels_messages_files_and_commands(
         assert "session-ana" in [c.name for c in await (await people.be("elena")).channels()]
 
 
+async def test_a_world_says_which_it_is_and_stays_the_same_in_its_file(tmp_path: Path) -> None:
+    async def told(sandbox: DiscordSandbox) -> object:
+        async with sandbox, aiohttp.ClientSession() as page, page.get(f"{sandbox.page_url}/person/world") as answer:
+            return (await answer.json())["world"]
+
+    kept, again, another = [
+        await told(DiscordSandbox(state=tmp_path / name)) for name in ("world.json", "world.json", "another.json")
+    ]
+    assert kept == again
+    assert kept != another
+
+
 async def test_a_file_of_something_else_is_not_taken_for_a_world(tmp_path: Path) -> None:
     state = tmp_path / "world.json"
     state.write_text('{"format": 99}')

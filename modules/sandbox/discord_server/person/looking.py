@@ -32,6 +32,11 @@ def person_json(world: World, user: User) -> Json:
     return shape
 
 
+def world_identity(context: Context) -> web.Response:
+    """Which world this is; needs no `as`, for whoever asks may come from another one."""
+    return answer({"world": context.world.identity})
+
+
 def users(context: Context) -> web.Response:
     """Everybody one can be; needs no `as`."""
     return answer([person_json(context.world, user) for user in context.world.people()])
@@ -44,6 +49,7 @@ async def state(visit: Visit) -> web.StreamResponse:
     dm = world.dm_with(visit.user.id)
     return answer(
         {
+            "world": world.identity,
             "me": person_json(world, visit.user),
             "guild": None if guild is None else _guild_shape(world, guild, visit.user),
             "dm": channel_json(world, dm) | {"recipients": [user_json(world.bot)]},

@@ -10,10 +10,14 @@ from modules.sandbox.discord_server.person.visit import visit
 def add_person_routes(app: web.Application, context: Context) -> None:
     """Register `/person/...`."""
 
+    async def world(_: web.Request) -> web.Response:
+        return looking.world_identity(context)
+
     async def users(_: web.Request) -> web.Response:
         return looking.users(context)
 
     router = app.router
+    router.add_get("/person/world", world)
     router.add_get("/person/users", users)
     router.add_get("/person/state", visit(context, looking.state))
     router.add_get("/person/messages", visit(context, looking.messages))
