@@ -17,9 +17,8 @@ export class PersonApi {
     this.userId = userId;
   }
 
-  static async users() {
-    return request("GET", "/person/users");
-  }
+  static world(signal) { return request("GET", "/person/world", undefined, signal); }
+  static users() { return request("GET", "/person/users"); }
 
   url(path, query = {}) {
     return `${path}?${new URLSearchParams({ as: this.userId, ...query })}`;
@@ -82,45 +81,6 @@ function parse(text) {
 }
 
 const sentence = (answer, status) => answer?.message ?? answer?.error ?? `HTTP ${status}`;
-
-/** The events socket: reconnects by itself, a little later each time, and says how it is. */
-export class EventsSocket {
-  constructor(api, { onEvent, onUp, onDown }) {
-    Object.assign(this, { api, onEvent, onUp, onDown });
-    this.attempt = 0;
-    this.closed = false;
-    this.connect();
-  }
-
-  connect() {
-    const url = new URL(this.api.url("/person/events"), location.href);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url);
-    this.socket = socket;
-    socket.onopen = () => {
-      const again = this.attempt > 0;
-      this.attempt = 0;
-      this.onUp(again);
-    };
-    socket.onmessage = (message) => {
-      if (this.closed) return;
-      const event = parse(message.data);
-      if (event?.t) this.onEvent(event.t, event.d ?? {});
-    };
-    socket.onclose = () => {
-      if (this.closed) return;
-      this.attempt += 1;
-      this.onDown(this.attempt);
-      this.timer = setTimeout(() => this.connect(), Math.min(5_000, 250 * 2 ** this.attempt));
-    };
-  }
-
-  close() {
-    this.closed = true;
-    clearTimeout(this.timer);
-    this.socket.close();
-  }
-}
 
 /**
  * A picture or file address as this page may load it. Addresses of the stand-in's own CDN become relative,

@@ -13,22 +13,25 @@
 //   overlays   menu, menu-item, app-command, copy-text, delete-message, delete-channel · modal, modal-field[data-custom-id], modal-input,
 //              modal-file, modal-error, modal-submit, modal-cancel, modal-close
 
-import { EventsSocket, PersonApi } from "./api.js";
+import { PersonApi } from "./api.js";
 import { rememberFaces } from "./avatar.js";
 import { ChatView } from "./chat.js";
 import { Composer } from "./composer.js";
 import { announce, h, icon, iconButton } from "./dom.js";
+import { EventsSocket, whatAnswers } from "./events_socket.js";
 import { ChannelList, MemberList, PersonSwitcher, Rail, TopBar, groupChannels } from "./frame.js";
 import { openModal } from "./modal.js";
 import { RichText } from "./rich_text.js";
 import { setLocale, t } from "./text.js";
 import { DM, World } from "./world.js";
 
+//: A username: unlike an id, it means the same person in the world of the next demo.
 const REMEMBERED_PERSON = "fullet.person";
 const BANNER_HIDDEN = "fullet.banner-hidden";
 const RETRY_START_MS = 1_500;
 //: A lost connection this short is nobody's business.
 const QUIET_TRIES = 1;
+const TROUBLE = { cut: "net.down", away: "net.away", stranger: "net.stranger" };
 
 /** The client of one person: what views need of each other. */
 class Client {
@@ -65,10 +68,11 @@ class Client {
   async start(channel) {
     await this.world.load();
     if (this.closed) return;
-    this.socket = new EventsSocket(this.api, {
+    this.socket = new EventsSocket(this.api, this.world.identity, {
       onEvent: (type, data) => this.world.apply(type, data),
       onUp: (again) => this.onUp(again),
-      onDown: (tries) => this.onDown(tries),
+      onDown: (tries, why) => this.onDown(tries, why),
+      onAnotherWorld: () => location.reload(),   // nobody and nothing here has the same id there; the page itself may be newer too
     });
     this.showBotStatus();
     this.go(this.mayOpen(channel) ? channel : this.lastGuildChannel());
@@ -121,7 +125,7 @@ class Client {
   }
 
   async become(userId) {
-    if (userId !== this.world.me.id) await openAs(this.people, userId, null);
+    if (userId !== this.world.me.id) await openAs(this.people, this.people.find((person) => person.id === userId), null);
   }
 
   toggleDrawer(open = !this.element.classList.contains("drawer-open")) {
@@ -167,29 +171,32 @@ class Client {
 
   // -- how things are -------------------------------------------------------------------------------------
 
+  /** Connected; after a pause, what happened meanwhile is asked for. What somebody is typing stays. */
   async onUp(again) {
+    if (again) await this.catchUp();
     this.netNotice.hidden = true;
-    if (!again) return;
-    try {
-      await this.world.load();
-      if (this.world.current) await this.world.loadMessages(this.world.current);
-      for (const key of [...this.world.messages.keys()]) if (key !== this.world.current) this.world.messages.delete(key);
-      for (const interaction of [...this.world.interactions.values()]) if (interaction.state === "sent") this.world.settle(interaction, "done");
-      announce(t("net.back"));
-    } catch {
-      this.onDown(QUIET_TRIES + 1);   // the socket asks again by itself
-    }
+    this.showBotStatus();
   }
 
-  onDown(tries) {
+  async catchUp() {
+    await this.world.load();
+    if (this.world.current) await this.world.loadMessages(this.world.current);
+    for (const key of [...this.world.messages.keys()]) if (key !== this.world.current) this.world.messages.delete(key);
+    for (const interaction of [...this.world.interactions.values()]) if (interaction.state === "sent") this.world.settle(interaction, "done");
+    announce(t("net.back"));
+  }
+
+  onDown(tries, why) {
     if (tries <= QUIET_TRIES) return;
-    this.netNotice.textContent = t(tries > 6 ? "net.failed" : "net.down");
+    const sentence = t(TROUBLE[why]);
+    if (this.netNotice.textContent !== sentence) this.netNotice.textContent = sentence;   // read aloud once, not at every try
     this.netNotice.hidden = false;
+    this.showBotStatus();
   }
 
   showBotStatus() {
     const { world } = this;
-    this.botNotice.hidden = world.botOnline;
+    this.botNotice.hidden = world.botOnline || !this.netNotice.hidden;   // one trouble at a time: nothing is known of the bot then
     this.botNotice.textContent = t("net.botAway", { name: world.nameOf(world.bot.id) });
   }
 
@@ -205,13 +212,13 @@ class Client {
 
 let client = null;
 
-/** Everything anew for another person. `channel`: where to begin, if they may see it. */
-async function openAs(people, userId, channel) {
-  const me = people.find((person) => person.id === userId) ?? whoToBegin(people);
+/** Everything anew for a person. `channel`: where to begin, if they may see it. */
+async function openAs(people, me, channel) {
   client?.close();
   document.getElementById("overlays").replaceChildren();
   setLocale(me.locale);
-  localStorage.setItem(REMEMBERED_PERSON, me.id);
+  for (const memory of [sessionStorage, localStorage]) memory.setItem(REMEMBERED_PERSON, me.username);
+  rememberPlace(me.id, channel);
   client = new Client(people, me);
   const app = document.getElementById("app");
   app.replaceChildren(...[banner(), client.element].filter(Boolean));
@@ -220,10 +227,17 @@ async function openAs(people, userId, channel) {
   try {
     await client.start(channel);
   } catch {
-    if (mine === client) return startLater(people, userId, channel);
+    if (mine === client) return startLater();
   }
   if (mine === client) app.removeAttribute("aria-busy");
   return undefined;
+}
+
+/** Whom the address names; in another world than before, whoever has the name of the person this tab, or another, showed last. */
+function whoToBe(people, userId) {
+  const names = [sessionStorage, localStorage].map((memory) => memory.getItem(REMEMBERED_PERSON));
+  const known = [(one) => one.id === userId, ...names.map((name) => (one) => one.username === name)];
+  return known.map((fits) => people.find(fits)).find(Boolean) ?? whoToBegin(people);
 }
 
 /** Who has never been here begins as an ordinary member who speaks the browser's language. */
@@ -243,25 +257,31 @@ function banner() {
 
 function rememberPlace(userId, channel) {
   const url = new URL(location.href);
-  url.search = new URLSearchParams({ as: userId, channel });
+  url.search = new URLSearchParams({ as: userId, ...(channel && { channel }) });
   history.replaceState(null, "", url);
 }
 
-function startLater(people, userId, channel) {
-  document.getElementById("app").replaceChildren(h("p", { class: "start-trouble", role: "alert" }, t("error.start")));
-  setTimeout(() => (people ? openAs(people, userId, channel) : begin()), RETRY_START_MS);
+/** Nothing can be shown yet: says why, and begins again a little later. */
+async function startLater() {
+  client?.close();
+  client = null;
+  const app = document.getElementById("app");
+  app.removeAttribute("aria-busy");
+  if (!app.querySelector(".start-trouble")) app.replaceChildren();   // in half a page there is nothing to press
+  const sentence = t(TROUBLE[await whatAnswers(null)] ?? "error.start");
+  if (app.textContent !== sentence) app.replaceChildren(h("p", { class: "start-trouble", role: "alert" }, sentence));
+  setTimeout(begin, RETRY_START_MS);
 }
 
 async function begin() {
   const asked = new URLSearchParams(location.search);
-  const userId = asked.get("as") ?? localStorage.getItem(REMEMBERED_PERSON);
   try {
     const people = await PersonApi.users();
     rememberFaces(people);
-    await openAs(people, userId, asked.get("channel"));
+    await openAs(people, whoToBe(people, asked.get("as")), asked.get("channel"));
   } catch {
     setLocale(navigator.language);
-    startLater(null);
+    startLater();
   }
 }
 

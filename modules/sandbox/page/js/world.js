@@ -22,6 +22,7 @@ export class World extends EventTarget {
   constructor(api, me) {
     super();
     Object.assign(this, { api, me });
+    this.identity = null;
     this.guild = null;
     this.dm = null;
     this.channels = new Map();
@@ -45,6 +46,7 @@ export class World extends EventTarget {
   /** Asks the server for everything again: at the start and after a lost connection. */
   async load() {
     const state = await this.api.state();
+    this.identity = state.world;
     this.me = { ...this.me, ...state.me };
     this.guild = state.guild ?? NO_GUILD;
     this.dm = state.dm;
