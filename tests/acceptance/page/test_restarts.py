@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -159,3 +160,32 @@ async def test_whoever_is_chosen_while_the_demo_is_away_is_there_in_the_next_one
     async with DiscordSandbox(port=port_of(first)) as second:
         await expect(bruno.page.get_by_test_id("me")).to_have_attribute("data-user-id", user_of(second, "zoe"))
         await bruno.page.context.close()
+
+
+async def test_whoever_looks_at_the_page_again_need_not_wait_for_its_next_try(stage: Stage) -> None:
+    async with DiscordSandbox() as first:
+        bruno = await sit_down(stage.browser, first, "bruno")
+        await bruno.page.clock.install()
+        await bruno.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # a hidden tab, only slower
+        async with bruno.page.expect_websocket() as opening:
+            await bruno.page.reload()
+        stream = await opening.value
+        await bruno.settled()
+    if not stream.is_closed():
+        await stream.wait_for_event("close")
+    async with DiscordSandbox(port=port_of(first)) as second:
+        await bruno.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(bruno.page.get_by_test_id("me")).to_have_attribute("data-user-id", user_of(second, "bruno"))
+        await bruno.page.context.close()
+
+
+async def test_a_catching_up_that_failed_is_tried_again(stage: Stage) -> None:
+    room = await stage.channel()
+    ana = await stage.client("ana", room.name)
+    await ana.page.route("**/person/state?*", lambda route: route.abort(), times=1)
+    async with ana.page.expect_event("requestfailed", lambda request: "/person/state" in request.url):
+        stage.sandbox.context.people.close()
+        await room.send("while you were away")
+    await expect(ana.message("while you were away")).to_be_visible()
+    await expect(ana.page.get_by_test_id("net-notice")).to_be_hidden()
+    ana.complaints.clear()  # the browser rightly said what was aborted
