@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -105,11 +105,17 @@ class CardKeeper:
             self._tasks = tasks
             tasks.create_task(self._keep_places(), name="cards-places")
             tasks.create_task(self._keep_true(), name="cards-reconcile")
-            async for event in events:
-                try:
-                    await self._note(event)
-                except FulletError as error:
-                    log.warning("card_event_not_followed", event_kind=type(event).__name__, code=error.code.value)
+            try:
+                await self._follow(events)
+            finally:
+                self._tasks = None  # somebody may still be answered while we stop; nothing is painted any more
+
+    async def _follow(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            try:
+                await self._note(event)
+            except FulletError as error:
+                log.warning("card_event_not_followed", event_kind=type(event).__name__, code=error.code.value)
 
     async def _note(self, event: Event) -> None:
         match event:

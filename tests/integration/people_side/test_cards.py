@@ -264,3 +264,10 @@ async def test_cards_in_different_channels_do_not_wait_for_each_other(front: Fro
             front.studio.progress(job, step)
     for person, (_, card) in cards:
         await becomes(person, card, "8/8")
+
+
+async def test_a_session_made_anew_while_we_stop_is_no_error(door: FrontDoor, people: People) -> None:
+    bruno = await people.be("bruno")
+    async with door.open() as front:
+        job, _ = await asked(front, bruno)
+    await front.bot.cards.moved(job.user_id, job.channel_id)  # whoever was just asking is still answered
