@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modules.ai.listing import Listings, ServerListing
@@ -57,11 +57,12 @@ class TemplateCatalogue:
         """All models (that can do `kind`), in the order of their manifests."""
         return [spec for spec in self._specs.values() if kind is None or kind in spec.workflows]
 
-    def model(self, name: ModelName) -> ModelSpec:
-        """Raises MODEL_UNKNOWN."""
-        spec = self._specs.get(name)
+    def model(self, called: str, kinds: Collection[WorkflowKind] = tuple(WorkflowKind)) -> ModelSpec:
+        """By name, else by what people read. Raises MODEL_UNKNOWN, which tells those that can do one of `kinds`."""
+        spec = self._specs.get(ModelName(called)) or next((spec for spec in self._specs.values() if spec.is_called(called)), None)
         if spec is None:
-            raise FulletError(ErrorCode.MODEL_UNKNOWN, model=str(name)[:40], known=", ".join(self._specs))
+            known = [spec.label for spec in self._specs.values() if not spec.workflows.keys().isdisjoint(kinds)]
+            raise FulletError(ErrorCode.MODEL_UNKNOWN, model=called[:40], known=", ".join(known))
         return spec
 
     def is_available(self, name: ModelName, kind: WorkflowKind) -> bool:
@@ -115,7 +116,7 @@ class TemplateCatalogue:
         able = self.models(wish.kind)
         if wish.model is None and not able:
             raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model=wish.kind.value, alternative="")
-        spec = self.model(wish.model) if wish.model is not None else self._default(able, wish.kind)
+        spec = self.model(wish.model, {wish.kind}) if wish.model is not None else self._default(able, wish.kind)
         if wish.kind not in spec.workflows:
             raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model=spec.label, alternative=self._alternative(spec.name, wish.kind))
         return self.library.templates[spec.workflows[wish.kind]]
@@ -137,7 +138,7 @@ class TemplateCatalogue:
         if has_source and wish.source is None:
             raise FulletError(ErrorCode.PICTURE_MISSING)
         if wish.reference is not None and not shape.has(Role.REFERENCE):
-            raise FulletError(ErrorCode.REFERENCE_NOT_TAKEN, model=self.model(ModelName(manifest.model)).label)
+            raise FulletError(ErrorCode.REFERENCE_NOT_TAKEN, model=self.model(manifest.model).label)
         return Recipe(
             workflow=template.name,
             model=ModelName(manifest.model),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import discord
@@ -65,7 +65,6 @@ class Asking:
         if settings is None:
             settings = await self._house.people.settings(UserId(member.id))
         language = settings.language or interaction.locale.value
-        wish = replace(wish, model=wish.model or settings.model)
         recipe, work = self._house.catalogue.resolve(wish)
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
         spec = self._house.catalogue.model(recipe.model)

@@ -9,7 +9,7 @@ from typing import Any
 
 from modules.discord.numbers import decimal_number, seed_number, whole_number
 from modules.discord.warm_notes import WarmNotes
-from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
+from modules.domain.catalogue import FROM_WORDS, ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import Job
 from modules.domain.people import UserId
@@ -57,14 +57,14 @@ class Draft:
 
 def form_models(catalogue: Catalogue) -> list[ModelSpec]:
     """What the form offers: its own templates first, then those of `/imagine`, each only while some server can run it."""
-    specs = [spec for spec in catalogue.models() if kind_for(spec) is not None]
+    specs = [spec for spec in catalogue.models() if spec.draws_from_words]
     runnable = [spec for spec in specs if (kind := kind_for(spec)) and catalogue.is_available(spec.name, kind)]
     return sorted(runnable or specs, key=lambda spec: kind_for(spec) is not WorkflowKind.FORM)
 
 
 def kind_for(spec: ModelSpec) -> WorkflowKind | None:
     """How the form draws with this model."""
-    return next((kind for kind in (WorkflowKind.FORM, WorkflowKind.IMAGINE) if kind in spec.workflows), None)
+    return next((kind for kind in FROM_WORDS if kind in spec.workflows), None)
 
 
 def wish_of(draft: Draft, spec: ModelSpec) -> Wish:

@@ -18,7 +18,6 @@ from modules.discord.drafts import (
     faults_of,
     first_draft,
     form_models,
-    kind_for,
     wish_of,
     with_model,
 )
@@ -104,9 +103,9 @@ class GenerationForm:
 
     async def _find(self, interaction: Interaction, field: str, query: str) -> None:
         """Take what is meant when only one entry can be; else show those that contain it."""
-        known = self._names(field)
-        found = [name for name in known if query.casefold() in name.casefold()]
-        exact = [name for name in found if name.casefold() == query.casefold()]
+        read = self._read_names(field)
+        found = [name for name, label in read.items() if query.casefold() in label.casefold()]
+        exact = [name for name, label in read.items() if query.casefold() in {name.casefold(), label.casefold()}]
         if field == Field.SIZE:
             exact = [query] if query else []
         if picked := exact or (found if query and len(found) == 1 else []):
@@ -195,6 +194,12 @@ class GenerationForm:
         words = self._failures.sentence(fault, texts)
         return f"“{plain(typed, 20)}” · {words}" if typed else words
 
+    def _read_names(self, field: str) -> Mapping[str, str]:
+        """The same, each with what people read in its place."""
+        if field == Field.MODEL:
+            return {spec.name: spec.label for spec in form_models(self._house.catalogue)}
+        return {name: name for name in self._names(field)}
+
     def _names(self, field: str) -> Sequence[str]:
         """Everything a field's list has right now."""
         choices = self._house.catalogue.choices()
@@ -215,7 +220,7 @@ class GenerationForm:
         models = form_models(self._house.catalogue)
         if not models:
             raise FulletError(ErrorCode.MODEL_UNAVAILABLE, model="/gen", alternative="")
-        chosen = (spec for spec in self._house.catalogue.models() if spec.name == draft.model and kind_for(spec) is not None)
+        chosen = (spec for spec in self._house.catalogue.models() if spec.name == draft.model and spec.draws_from_words)
         return next(chosen, models[0])
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 import discord
 from discord import app_commands
 
-from modules.domain.catalogue import ModelSpec, WorkflowKind
-from modules.domain.errors import FulletError
+from modules.domain.catalogue import FROM_WORDS, ModelSpec, WorkflowKind
+from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.people import UserId
 from modules.domain.ports import Catalogue, PeopleStore
+from modules.domain.recipes import ModelName
 from modules.utils.i18n import Texts
 
 #: Source: Discord developer documentation, "Application command option choice": names and values; and how many.
@@ -23,9 +24,24 @@ OWN_PROMPTS = 15
 PATIENCE_S = 1.5
 
 
-def model_choices(catalogue: Catalogue) -> list[app_commands.Choice[str]]:
-    """The models that draw from words, by their proper names."""
-    return [app_commands.Choice(name=spec.label, value=spec.name) for spec in catalogue.models(WorkflowKind.IMAGINE)]
+def model_choices(specs: Iterable[ModelSpec], typed: str = "") -> list[app_commands.Choice[str]]:
+    """Models by what people read, those that contain what is typed."""
+    wanted = typed.strip().casefold()
+    return [app_commands.Choice(name=spec.label, value=spec.name) for spec in specs if wanted in spec.label.casefold()]
+
+
+def default_models(catalogue: Catalogue) -> list[ModelSpec]:
+    """What a person may choose to begin with: only what draws from words."""
+    return [spec for spec in catalogue.models() if spec.draws_from_words]
+
+
+def default_model(catalogue: Catalogue, typed: str) -> ModelName:
+    """The one that is meant. Raises MODEL_UNKNOWN, MODEL_NO_DEFAULT."""
+    spec = catalogue.model(typed, FROM_WORDS)
+    if not spec.draws_from_words:
+        known = ", ".join(spec.label for spec in default_models(catalogue))
+        raise FulletError(ErrorCode.MODEL_NO_DEFAULT, model=spec.label, known=known)
+    return spec.name
 
 
 async def prompt_choices(
@@ -44,8 +60,8 @@ async def prompt_choices(
 
 def size_choices(catalogue: Catalogue, model: object, typed: str) -> list[app_commands.Choice[str]]:
     """The chosen model's presets, the default first; before a model is chosen, everybody's."""
-    specs = catalogue.models(WorkflowKind.IMAGINE)
-    chosen = [spec for spec in specs if spec.name == model] or list(specs)
+    chosen = [spec for spec in default_models(catalogue) if isinstance(model, str) and spec.is_called(model)]
+    chosen = chosen or list(catalogue.models(WorkflowKind.IMAGINE))
     sizes = _distinct(str(size) for spec in chosen for size in _presets(spec))
     wanted = typed.strip().casefold().replace("×", "x")
     return [app_commands.Choice(name=size, value=size) for size in sizes if wanted in size]

@@ -19,6 +19,10 @@ class WorkflowKind(StrEnum):
     FORM = "form"  #: the `/gen` form's multisampler
 
 
+#: How a model draws from words alone, as the form prefers it.
+FROM_WORDS = (WorkflowKind.FORM, WorkflowKind.IMAGINE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
     """An inclusive range with its default."""
@@ -51,6 +55,15 @@ class ModelSpec:
     takes_reference: frozenset[WorkflowKind] = frozenset()  #: what it can do with a second picture to look at
     is_age_restricted: bool = False
     shows_steps: bool = True  #: whether steps and cfg mean something to a person here
+
+    def is_called(self, typed: str) -> bool:
+        """Whether a person means this one: by its name or its label, in whatever case and with spaces around it."""
+        return typed.strip().casefold() in {self.name.casefold(), self.label.casefold()}
+
+    @property
+    def draws_from_words(self) -> bool:
+        """Whether `/imagine` or `/gen` can draw with it."""
+        return any(kind in self.workflows for kind in FROM_WORDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

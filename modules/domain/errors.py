@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"  # limit, length
     PROMPT_BLOCKED = "prompt_blocked"
     MODEL_UNKNOWN = "model_unknown"  # model, known
+    MODEL_NO_DEFAULT = "model_no_default"  # model, known
     MODEL_UNAVAILABLE = "model_unavailable"  # model, alternative
     MODEL_AGE_RESTRICTED = "model_age_restricted"  # model
     SIZE_INVALID = "size_invalid"  # text, example

@@ -164,8 +164,9 @@ class Catalogue(Protocol):
         """All models (that can do `kind`), in the order of their manifests."""
         ...
 
-    def model(self, name: ModelName) -> ModelSpec:
-        """Raises MODEL_UNKNOWN."""
+    def model(self, called: str, kinds: Collection[WorkflowKind] = ...) -> ModelSpec:
+        """The model of this name or label, in whatever case. Raises MODEL_UNKNOWN, which tells those that can do one of `kinds`
+        (of all, where nothing is said)."""
         ...
 
     def is_available(self, name: ModelName, kind: WorkflowKind) -> bool:

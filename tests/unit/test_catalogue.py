@@ -154,7 +154,7 @@ def test_a_cleaned_text_can_always_be_sent_and_is_clean(text: str) -> None:
         (
             {"model": ModelName("dalle")},
             ErrorCode.MODEL_UNKNOWN,
-            {"model": "dalle", "known": "flux, z-image, sdxl, multisampler, upscale"},
+            {"model": "dalle", "known": "Flux (Schnell), Z-Image (Turbo), SDXL"},
         ),
         (
             {"kind": WorkflowKind.EDIT, "model": ModelName("z-image"), "source": PICTURE},

@@ -34,7 +34,7 @@ class ImageCommands(commands.Cog):
 
     def __init__(self, bot: FulletBot) -> None:
         self.bot = bot
-        models = model_choices(bot.house.catalogue)
+        models = model_choices(bot.house.catalogue.models(WorkflowKind.IMAGINE))
         if len(models) <= MAX_CHOICES:
             app_commands.choices(model=models)(self.imagine)
         else:
@@ -117,8 +117,7 @@ class ImageCommands(commands.Cog):
 
     async def suggest_model(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
         """More models than Discord has choices for: by what is typed."""
-        wanted = typed.casefold()
-        return [model for model in model_choices(self.bot.house.catalogue) if wanted in model.name.casefold()][:MAX_CHOICES]
+        return model_choices(self.bot.house.catalogue.models(WorkflowKind.IMAGINE), typed)[:MAX_CHOICES]
 
     async def _show_place(self, interaction: discord.Interaction, done: Accepted) -> None:
         texts = self.bot.voices.speaking(done.language)

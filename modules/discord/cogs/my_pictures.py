@@ -14,7 +14,7 @@ from discord.ext import commands
 from modules.discord.drafts import Drafts
 from modules.discord.failures import show_privately
 from modules.discord.posting import Attached
-from modules.discord.suggestions import MAX_SUGGESTIONS, model_choices, size_choices
+from modules.discord.suggestions import MAX_SUGGESTIONS, default_model, default_models, model_choices, size_choices
 from modules.discord.translator import phrase as _
 from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.buttons import Act, button
@@ -24,7 +24,7 @@ from modules.discord.views.settings_card import settings_card
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.people import Language, UserId
-from modules.domain.recipes import MAX_PICTURES_PER_JOB, ModelName
+from modules.domain.recipes import MAX_PICTURES_PER_JOB
 from modules.domain.records import PersonSettings
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class MyPictures(commands.Cog):
         mine = PersonSettings(user_id=user_id, is_banned=stored.is_banned) if reset else stored
         wanted = replace(
             mine,
-            model=self.bot.house.catalogue.model(ModelName(model)).name if model else mine.model,
+            model=default_model(self.bot.house.catalogue, model) if model else mine.model,
             size=_checked_size(size) if size else mine.size,
             count=count or mine.count,
             language=language or mine.language,
@@ -113,10 +113,8 @@ class MyPictures(commands.Cog):
 
     @settings.autocomplete("model")
     async def suggest_model(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        """Models by name."""
-        wanted = typed.casefold()
-        choices = [choice for choice in model_choices(self.bot.house.catalogue) if wanted in choice.name.casefold()]
-        return choices[:MAX_SUGGESTIONS]
+        """Those that draw from words, by what people read."""
+        return model_choices(default_models(self.bot.house.catalogue), typed)[:MAX_SUGGESTIONS]
 
     @settings.autocomplete("size")
     async def suggest_size(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:

@@ -20,10 +20,9 @@ _MOST_FORMS = 6
 def settings_card(settings: PersonSettings, models: Sequence[ModelSpec], texts: Texts) -> ui.LayoutView:
     """One line a setting."""
     house = texts("settings.house")
-    spec = next((spec for spec in models if spec.name == settings.model), None)
     language = texts(f"language.{settings.language}") if settings.language in {"en", "es"} else texts("settings.client")
     lines = [
-        texts("settings.model", value=model_label(settings.model, spec) if settings.model else house),
+        texts("settings.model", value=_model(settings.model, models, texts)),
         texts("settings.size", value=settings.size or house),
         texts("settings.count", value=str(settings.count or house)),
         texts("settings.language", value=language),
@@ -34,6 +33,14 @@ def settings_card(settings: PersonSettings, models: Sequence[ModelSpec], texts: 
     if len(settings.forms) > _MOST_FORMS:
         forms.append(small(texts("queue.more", count=len(settings.forms) - _MOST_FORMS)))
     return card(Accent.GREY, f"### {texts('settings.title')}", "\n".join(lines), "\n".join(forms))
+
+
+def _model(name: ModelName | None, models: Sequence[ModelSpec], texts: Texts) -> str:
+    """The default; one that is not on offer any more is told, with what happens instead."""
+    if not name:
+        return texts("settings.house")
+    spec = next((spec for spec in models if spec.name == name and spec.draws_from_words), None)
+    return spec.label if spec else texts("settings.model_gone", model=plain(name, 60))
 
 
 def _form_line(name: ModelName, kept: FormDefaults, models: Sequence[ModelSpec], texts: Texts) -> str:
