@@ -12,7 +12,7 @@ from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace, Manifest, RangeSection, SizeSection
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Library, Template
-from modules.domain.catalogue import Choices, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
+from modules.domain.catalogue import Choices, Detail, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.jobs import WorkClass
@@ -254,6 +254,17 @@ def _specs(library: Library) -> Iterator[ModelSpec]:
         yield _spec(ModelName(name), speaker, templates)
 
 
+def _details(template: Template) -> frozenset[Detail]:
+    roles = {
+        Role.PROMPT: Detail.PROMPT,
+        Role.NEGATIVE: Detail.NEGATIVE_PROMPT,
+        Role.SEED: Detail.SEED,
+    }
+    taken = {detail for role, detail in roles.items() if template.shape.has(role)}
+    said = {Detail.SIZE: template.manifest.size, Detail.STEPS: template.manifest.steps}
+    return frozenset(taken | {detail for detail, section in said.items() if section is not None})
+
+
 #: For a model whose pictures follow their input: nobody is asked for a size.
 _ANY_SIZE = SizeSection(default=Dimensions(1024, 1024), max_side=16384, max_megapixels=256.0)
 
@@ -273,7 +284,7 @@ def _spec(name: ModelName, speaker: Template, templates: Mapping[WorkflowKind, T
         max_megapixels=size.max_megapixels,
         steps=manifest.steps.range if manifest.steps else _NO_STEPS,
         cfg=manifest.cfg.range if manifest.cfg else _NO_CFG,
-        has_negative_prompt=speaker.shape.has(Role.NEGATIVE),
+        takes={kind: _details(template) for kind, template in templates.items()},
         takes_reference=frozenset(kind for kind, template in templates.items() if template.shape.has(Role.REFERENCE)),
         is_age_restricted=manifest.nsfw,
         shows_steps=manifest.shows_steps,

@@ -16,6 +16,7 @@ from modules.discord.edits import Edits
 from modules.discord.failures import show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
+from modules.discord.lineage import Lineage
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.recalls import Recalls
@@ -26,8 +27,7 @@ from modules.discord.views.forms import FormName, Submission, edit_form, remix_f
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
 from modules.discord.voices import Voices
-from modules.discord.wording import spec_of
-from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
+from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
@@ -63,6 +63,7 @@ class Controls:
         self._form = form
         self._recalls = recalls
         self._voices = voices
+        self._lineage = Lineage(house)
         self._typed = TypedWindows(house.control)
         self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
         self._deeds: dict[Act, Deed] = {
@@ -155,9 +156,10 @@ class Controls:
     async def _again(self, interaction: Interaction, job: Job, press: Press) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         make = wishes.same if press.act is Act.RETRY else wishes.again
-        await self._ask(interaction, job, make(job.recipe, self._spec(job)), Origin.AGAIN)
+        await self._ask(interaction, job, make(job.recipe, self._lineage.spec(job)), Origin.AGAIN)
 
     async def _ask_how_far(self, interaction: Interaction, job: Job, press: Press) -> None:
+        await self._lineage.drawn(interaction, job)
         texts = await self._voices.for_person(interaction)
         picture = press.argument or "0"
         question = notice(
@@ -171,7 +173,8 @@ class Controls:
         await interaction.response.defer(ephemeral=True, thinking=True)
         index = _index(press.argument)
         is_strong = press.act is Act.VARY_STRONG
-        wish = wishes.vary(job.recipe, self._spec(job), await self._picture(job.id, index), index, is_strong=is_strong)
+        drawn, spec = await self._lineage.drawn(interaction, job)
+        wish = wishes.vary(drawn.recipe, spec, await self._picture(job.id, index), index, is_strong=is_strong)
         await self._ask(interaction, job, wish, Origin.VARY)
 
     async def _upscale(self, interaction: Interaction, job: Job, press: Press) -> None:
@@ -188,12 +191,12 @@ class Controls:
 
     async def _open_remix(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
-        spec = self._spec(job)
-        if wishes.kind_of(job.recipe, spec) is WorkflowKind.FORM:
-            await self._form.open(interaction, draft_of(job))
+        drawn, spec = await self._lineage.drawn(interaction, job)
+        if wishes.kind_of(drawn.recipe, spec) is WorkflowKind.FORM:
+            await self._form.open(interaction, draft_of(drawn))
             return
-        typed = await self._typed.of(UserId(interaction.user.id), job.id, self._house.clock.now())
-        await interaction.response.send_modal(remix_form(job, spec, texts, typed))
+        typed = await self._typed.of(UserId(interaction.user.id), drawn.id, self._house.clock.now())
+        await interaction.response.send_modal(remix_form(drawn, spec, texts, typed))
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.show_recipe(interaction, job)
@@ -230,13 +233,14 @@ class Controls:
         await show_privately(interaction, accepted(done.ticket, done.session.channel_id, guild_id, texts))
 
     def _remixed(self, job: Job, submission: Submission) -> Wish:
-        spec = self._spec(job)
-        wish = replace(
-            wishes.same(job.recipe, spec),
-            prompt=submission.text("prompt"),
-            negative_prompt=submission.text("negative_prompt"),
-            seed=seed_number(submission.text("seed")),
-        )
+        spec = self._lineage.spec(job)
+        wish = wishes.same(job.recipe, spec)
+        if "prompt" in submission.answers:
+            wish = replace(wish, prompt=submission.text("prompt"))
+        if "negative_prompt" in submission.answers:
+            wish = replace(wish, negative_prompt=submission.text("negative_prompt"))
+        if "seed" in submission.answers:
+            wish = replace(wish, seed=seed_number(submission.text("seed")))
         if "size" in submission.answers:
             wish = replace(wish, size=submission.text("size").strip() or None)
         if "steps" in submission.answers:
@@ -260,12 +264,6 @@ class Controls:
         if index >= len(blob_ids):
             raise FulletError(ErrorCode.PICTURE_GONE)
         return blob_ids[index]
-
-    def _spec(self, job: Job) -> ModelSpec:
-        spec = spec_of(self._house.catalogue.models(), job)
-        if spec is None:
-            raise FulletError(ErrorCode.RECIPE_GONE)
-        return spec
 
     def _is_repeated(self, interaction: Interaction, press: Press) -> bool:
         key = (interaction.user.id, interaction.message.id if interaction.message else 0, press)

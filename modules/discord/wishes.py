@@ -60,6 +60,7 @@ def vary(recipe: Recipe, spec: ModelSpec, source: BlobId, index: int, *, is_stro
             model=recipe.model,
             prompt=recipe.prompt,
             negative_prompt=recipe.negative_prompt,
+            size=recipe.size,
             denoise=STRONG_DENOISE if is_strong else SUBTLE_DENOISE,
             source=source,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,16 @@ class WorkflowKind(StrEnum):
     VARY = "vary"  #: image to image with a denoise below 1
     UPSCALE = "upscale"
     FORM = "form"  #: the `/gen` form's multisampler
+
+
+class Detail(StrEnum):
+    """What a person may say about a picture. Which of them a workflow takes depends on its template."""
+
+    PROMPT = "prompt"
+    NEGATIVE_PROMPT = "negative_prompt"
+    SIZE = "size"
+    SEED = "seed"
+    STEPS = "steps"
 
 
 #: How a model draws from words alone, as the form prefers it.
@@ -51,7 +62,7 @@ class ModelSpec:
     max_megapixels: float
     steps: Range
     cfg: Range
-    has_negative_prompt: bool
+    takes: Mapping[WorkflowKind, frozenset[Detail]]
     takes_reference: frozenset[WorkflowKind] = frozenset()  #: what it can do with a second picture to look at
     is_age_restricted: bool = False
     shows_steps: bool = True  #: whether steps and cfg mean something to a person here
@@ -59,6 +70,10 @@ class ModelSpec:
     def is_called(self, typed: str) -> bool:
         """Whether a person means this one: by its name or its label, in whatever case and with spaces around it."""
         return typed.strip().casefold() in {self.name.casefold(), self.label.casefold()}
+
+    def details_of(self, workflow: WorkflowName) -> frozenset[Detail]:
+        """What can be said to one of its workflows; nothing to one that it no longer has."""
+        return next((self.takes[kind] for kind, name in self.workflows.items() if name == workflow), frozenset())
 
     @property
     def draws_from_words(self) -> bool:

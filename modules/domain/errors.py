@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     JOB_NOT_YOURS = "job_not_yours"  # owner
     JOB_OVER = "job_over"
     RECIPE_GONE = "recipe_gone"
+    ORIGINAL_GONE = "original_gone"
     # servers
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_UNAUTHORISED = "server_unauthorised"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings, ServerListing, closest
 from modules.ai.wishes import clean_text, read_decimal, read_whole
-from modules.domain.catalogue import Range, Wish, WorkflowKind
+from modules.domain.catalogue import Detail, Range, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions
 from modules.domain.jobs import ServerName
@@ -65,8 +65,22 @@ def test_the_models_keep_the_names_and_labels_operators_know() -> None:
 
 def test_what_a_person_may_set_is_said_per_model() -> None:
     flux, sdxl = (CATALOGUE.model(ModelName(name)) for name in ("flux", "sdxl"))
-    assert (flux.has_negative_prompt, flux.shows_steps) == (False, False)
-    assert (sdxl.has_negative_prompt, sdxl.shows_steps) == (True, True)
+    assert (flux.shows_steps, sdxl.shows_steps) == (False, True)
+    everything = set(Detail)
+    assert {kind: everything - taken for kind, taken in sdxl.takes.items()} == {
+        WorkflowKind.IMAGINE: set(),
+        WorkflowKind.VARY: set(),
+    }
+    assert {kind: everything - taken for kind, taken in flux.takes.items()} == {
+        WorkflowKind.IMAGINE: {Detail.NEGATIVE_PROMPT},
+        WorkflowKind.VARY: {Detail.NEGATIVE_PROMPT},
+        WorkflowKind.EDIT: {Detail.NEGATIVE_PROMPT, Detail.SIZE},  # the answer has the picture's own proportions
+    }
+
+
+def test_whoever_only_enlarges_takes_no_words() -> None:
+    upscale = CATALOGUE.model("Upscale")
+    assert upscale.takes == {WorkflowKind.UPSCALE: frozenset()}
 
 
 def test_each_choice_is_drawn_by_its_own_workflow() -> None:

@@ -11,7 +11,7 @@ import discord
 from discord import ui
 
 from modules.discord.views.buttons import to_base36
-from modules.domain.catalogue import ModelSpec
+from modules.domain.catalogue import Detail, ModelSpec
 from modules.domain.jobs import Job, JobId, base36, from_base36
 from modules.domain.recipes import MAX_PICTURES_PER_JOB, MAX_PROMPT_CHARS
 from modules.utils.i18n import Texts
@@ -108,27 +108,30 @@ def edit_form(job: Job, index: int | None, texts: Texts, *, has_reference: bool 
 
 
 def remix_form(job: Job, spec: ModelSpec, texts: Texts, typed: Mapping[str, str] | None = None) -> Form:
-    """Everything of the recipe that can be changed in five fields, prefilled; with what was `typed` before where there is any."""
+    """What the recipe's template takes, in at most five fields, prefilled; with what was `typed` before where there is any."""
     recipe = job.recipe
+    takes = spec.details_of(recipe.workflow)
 
     def now(field: str, value: object) -> str:
         return (typed or {}).get(field, str(value))
 
     form = Form(FormName.REMIX, texts("form.remix.title"), job.id)
-    form.paragraph("prompt", texts("form.prompt"), now("prompt", recipe.prompt), required=True)
-    if spec.has_negative_prompt:
+    if Detail.PROMPT in takes:
+        form.paragraph("prompt", texts("form.prompt"), now("prompt", recipe.prompt), required=True)
+    if Detail.NEGATIVE_PROMPT in takes:
         form.paragraph("negative_prompt", texts("form.negative_prompt"), now("negative_prompt", recipe.negative_prompt))
-    if recipe.size is not None:
-        form.line("size", texts("form.size"), now("size", recipe.size))
-    form.line("seed", texts("form.seed"), now("seed", recipe.seed), limit=20)
-    if spec.shows_steps:
+    if Detail.SIZE in takes:
+        form.line("size", texts("form.size"), now("size", recipe.size or ""))
+    if Detail.SEED in takes:
+        form.line("seed", texts("form.seed"), now("seed", recipe.seed), limit=20)
+    if Detail.STEPS in takes and spec.shows_steps:
         form.line(
             "steps",
             texts("form.steps", low=round(spec.steps.low), high=round(spec.steps.high)),
             now("steps", recipe.steps),
             limit=4,
         )
-    else:
+    elif Detail.SEED in takes:  # without one, two pictures would be the same
         form.line("count", texts("form.count", high=MAX_PICTURES_PER_JOB), now("count", recipe.count), limit=1)
     return form
 

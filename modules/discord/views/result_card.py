@@ -52,14 +52,14 @@ def result_controls(job: Job, pictures: int, texts: Texts) -> list[ui.ActionRow[
 
 def failure_card(job: Job, sentence: str, spec: ModelSpec | None, texts: Texts, *, with_mention: bool) -> ui.LayoutView:
     """What happened and what to do, where the queue card was or, with a mention, as a new message."""
+    controls = [button(Act.RETRY, texts("button.retry"), job.id, emoji="🔁")]
+    if spec is None or spec.details_of(job.recipe.workflow):
+        controls.append(button(Act.REMIX, texts("button.settings"), job.id, emoji="🎛️"))
     body = container(
         Accent.RED,
         f"### {texts('card.failed')}\n{sentence}",
         "\n".join((quoted(job.recipe.prompt, PROMPT_CHARS, texts), small(*recipe_facts(job.recipe, spec, texts)))),
-        row(
-            button(Act.RETRY, texts("button.retry"), job.id, emoji="🔁"),
-            button(Act.REMIX, texts("button.settings"), job.id, emoji="🎛️"),
-        ),
+        row(*controls),
     )
     return layout(ui.TextDisplay(mention(job.user_id)), body) if with_mention else layout(body)
 
