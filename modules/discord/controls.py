@@ -1,8 +1,7 @@
-"""What buttons and modals do: read the stored job, check who presses, act, answer. Nothing is remembered between presses."""
+"""What buttons and modals do: read the stored job, check who presses, act, answer."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from modules.discord.house import House
 from modules.discord.lineage import Lineage
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
+from modules.discord.presses import Presses
 from modules.discord.recalls import Recalls
 from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.answer import accepted
@@ -33,11 +33,6 @@ from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
-
-#: The same button by the same person within this time is one press: fingers and slow clients repeat.
-DOUBLE_PRESS_S = 1.5
-_REMEMBERED_PRESSES = 512
-MAKE_JOBS = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE, Act.FORM_GENERATE, Act.RECALL_DRAW})
 
 Interaction = discord.Interaction[discord.Client]
 Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
@@ -65,7 +60,7 @@ class Controls:
         self._voices = voices
         self._lineage = Lineage(house)
         self._typed = TypedWindows(house.control)
-        self._presses: OrderedDict[tuple[int, int, Press], float] = OrderedDict()
+        self._presses = Presses(house.clock)
         self._deeds: dict[Act, Deed] = {
             Act.CANCEL: self._cancel,
             Act.RETRY: self._again,
@@ -84,7 +79,7 @@ class Controls:
 
     async def press(self, interaction: Interaction, press: Press) -> None:
         """One button pressed. Raises what its act deserves; a button of another version is answered kindly."""
-        if press.act in MAKE_JOBS and self._is_repeated(interaction, press):
+        if self._presses.is_repeated(interaction, press):
             await interaction.response.defer()
             return
         match press.act:
@@ -109,6 +104,7 @@ class Controls:
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """One modal sent."""
+        self._presses.end(interaction)
         if submission.form in {FormName.WORDS, FormName.STRENGTHS, FormName.FIND}:
             await self._form.submit(interaction, submission)
             return
@@ -264,15 +260,6 @@ class Controls:
         if index >= len(blob_ids):
             raise FulletError(ErrorCode.PICTURE_GONE)
         return blob_ids[index]
-
-    def _is_repeated(self, interaction: Interaction, press: Press) -> bool:
-        key = (interaction.user.id, interaction.message.id if interaction.message else 0, press)
-        now = self._house.clock.monotonic()
-        before = self._presses.pop(key, float("-inf"))
-        self._presses[key] = now
-        while len(self._presses) > _REMEMBERED_PRESSES:
-            self._presses.popitem(last=False)
-        return now - before < DOUBLE_PRESS_S
 
 
 def _index(text: str) -> int:
