@@ -55,13 +55,14 @@ async def test_presses_on_old_pages_and_after_a_restart_send_it_once(door: Front
     ana = await people.be("ana")
     async with door.open() as first:
         job = await undeliverable(door, first, ana, prompt="un faro")
-        page = await page_of(ana)
+        pages = [await page_of(ana) for _ in range(4)]
     async with door.open() as second:
-        answers = await asyncio.gather(*(ana.press(page, "Enviar otra vez") for _ in range(3)))
+        *three, last = pages
+        answers = await asyncio.gather(*(ana.press(page, "Enviar otra vez") for page in three))
         said = sorted(answer.text.split(" ", 2)[0] for answer in answers)
         assert said == ["Va", "Ya", "Ya"]  # "Va en camino ..." once, "Ya se envió ..." twice
         job = await second.until_state(job.id, JobState.DELIVERED)
-        once_more = await ana.press(page, "Enviar otra vez")
+        once_more = await ana.press(last, "Enviar otra vez")
         assert "Ya se envió" in once_more.text
         await second.courier.finish(5)
         assert len(await results(ana, job)) == 1
@@ -82,12 +83,11 @@ async def test_a_session_that_was_deleted_meanwhile_is_made_anew(door: FrontDoor
 async def test_where_the_doors_are_still_closed_it_can_be_tried_once_more(door: FrontDoor, front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     job = await undeliverable(door, front, bruno)
-    page = await page_of(bruno)
     door.spoil(MESSAGES, times=99, status=403, body={"code": 50013, "message": "Missing Permissions"})
-    await bruno.press(page, "Send again")
+    await bruno.press(await page_of(bruno), "Send again")
     await front.until_state(job.id, JobState.UNDELIVERABLE)
     door.sandbox.context.faults.clear()
-    await bruno.press(page, "Send again")
+    await bruno.press(await page_of(bruno), "Send again")
     await front.until_state(job.id, JobState.DELIVERED)
     assert len(await results(bruno, await front.studio.job(job.id))) == 1
 
