@@ -39,6 +39,13 @@ class InMemory(StrEnum):
     ANOTHER = "another"  #: it makes way for the job's own, which takes seconds
     UNKNOWN = "unknown"  #: the server, or we ourselves, have only just started, or its memory was cleared
 
+    @classmethod
+    def of(cls, loaded: str | None, heavy_key: str) -> InMemory:
+        """For a job that needs `heavy_key`, on a server that has `loaded`; None: nobody knows what."""
+        if loaded is None:
+            return cls.UNKNOWN
+        return cls.THIS if loaded == heavy_key else cls.ANOTHER
+
 
 class RunPhase(StrEnum):
     """Where a prompt stands on its server."""

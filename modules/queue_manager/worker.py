@@ -245,7 +245,7 @@ class Worker:
 
     def _begin(self, attempt: Attempt, tasks: asyncio.TaskGroup, *, is_found: bool = False) -> None:
         first, rows = as_waiting(attempt.jobs[0]), len(attempt.slots)
-        in_memory = _in_memory(self.view().loaded, first.heavy_key)
+        in_memory = InMemory.of(self.view().loaded, first.heavy_key)
         expected_s = self._crew.rates.batch_s(self.server.name, first, rows)
         if in_memory is not InMemory.THIS:
             expected_s += self._crew.rates.switch_s(self.server.name, first.heavy_key)
@@ -376,12 +376,6 @@ class Worker:
         """This long, whatever changes in the queue: only an operator or the end cuts it short."""
         if not self._is_stopping:
             await _wait_for(self._probe_now, seconds)
-
-
-def _in_memory(loaded: str | None, heavy_key: str) -> InMemory:
-    if loaded is None:
-        return InMemory.UNKNOWN
-    return InMemory.THIS if loaded == heavy_key else InMemory.ANOTHER
 
 
 async def _wait_for(bell: asyncio.Event, seconds: float) -> None:
