@@ -60,7 +60,7 @@ class Controls:
         self._voices = voices
         self._lineage = Lineage(house)
         self._typed = TypedWindows(house.control)
-        self._presses = Presses(house.clock)
+        self._presses = Presses()
         self._deeds: dict[Act, Deed] = {
             Act.CANCEL: self._cancel,
             Act.RETRY: self._again,

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from modules.discord.presses import AFTER_CANCEL_S, DOUBLE_PRESS_S
+from modules.discord.presses import DOUBLE_PRESS, READING_TIME
 from modules.domain.jobs import JobState
-from modules.utils.clock import SystemClock
-from tests.support.front_side import Front, FrontDoor
+from tests.support.front_side import Front
 from tests.support.person import People, Person, Seen
 
 
-class LateClock(SystemClock):
-    """The system's, moved on by hand."""
-
-    late_s = 0.0
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return super().monotonic() + self.late_s
-
-
-@pytest.fixture
-def clock(door: FrontDoor) -> LateClock:
-    door.clock = LateClock()
-    return door.clock
+def later(front: Front, time: timedelta) -> None:
+    """Discord's clock goes on, by which presses are stamped."""
+    front.sandbox.world.clock.advance(time.total_seconds())
 
 
 async def delivered(front: Front, person: Person, **options: object) -> Seen:
@@ -47,21 +36,19 @@ async def notes(front: Front, person: Person) -> list[str]:
 
 @pytest.mark.parametrize("name", ["bruno", "ana"])
 @pytest.mark.parametrize("act", ["recipe", "vary", "delete", "again", "upscale"])
-async def test_two_quick_presses_are_one_note_and_a_later_one_another(
-    clock: LateClock, front: Front, people: People, name: str, act: str
-) -> None:
+async def test_two_quick_presses_are_one_note_and_a_later_one_another(front: Front, people: People, name: str, act: str) -> None:
     person = await people.be(name)
     result = await delivered(front, person)
     button = next(b.custom_id or "" for b in result.buttons if (b.custom_id or "").startswith(f"f1:{act}:"))
     both = await asyncio.gather(person.press(result, button), person.press(result, button))
     assert [answer.failed for answer in both] == [False, False]
     assert len(await notes(front, person)) == 1
-    clock.late_s += DOUBLE_PRESS_S
+    later(front, DOUBLE_PRESS)
     await person.press(result, button)
     assert len(await notes(front, person)) == 2
 
 
-async def test_two_quick_presses_open_one_window(clock: LateClock, front: Front, people: People) -> None:
+async def test_two_quick_presses_open_one_window(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     result = await delivered(front, bruno)
     for act in ("Edit", "Remix"):
@@ -115,16 +102,14 @@ async def test_a_menu_chosen_twice_opens_its_window_twice(front: Front, people: 
 
 
 @pytest.mark.parametrize(("name", "again"), [("bruno", "Again"), ("ana", "Otra vez")])
-async def test_cancel_pressed_once_too_often_draws_nothing(
-    clock: LateClock, front: Front, people: People, name: str, again: str
-) -> None:
+async def test_cancel_pressed_once_too_often_draws_nothing(front: Front, people: People, name: str, again: str) -> None:
     person = await people.be(name)
     cancelled = await cancelled_on_its_card(front, person)
     answer = await person.press(cancelled, again)
     assert not answer.failed
     assert answer.text == cancelled.text  # nothing but the card, as it was
     assert len(await front.database.jobs.jobs()) == 1
-    clock.late_s += AFTER_CANCEL_S
+    later(front, READING_TIME)
     await person.press(cancelled, again)
     assert len(await front.database.jobs.jobs()) == 2
 
@@ -132,6 +117,7 @@ async def test_cancel_pressed_once_too_often_draws_nothing(
 async def cancelled_on_its_card(front: Front, person: Person) -> Seen:
     await person.slash("imagine", model="z-image", prompt="a fox")
     card = await person.wait_for_message(lambda m: any(_is(b.custom_id, "cancel") for b in m.buttons))
+    later(front, timedelta(seconds=30))  # the card hangs for a while
     await person.press(card, next(b.custom_id or "" for b in card.buttons if _is(b.custom_id, "cancel")))
     return await person.wait_for_message(lambda m: m.id == card.id and any(_is(b.custom_id, "retry") for b in m.buttons))
 
