@@ -64,8 +64,11 @@ def test_no_module_tells_two_stories() -> None:
 
 
 def test_no_task_is_without_an_owner() -> None:
-    """`asyncio.create_task` without a TaskGroup is only for places that keep, cancel and await their one task themselves."""
-    keepers = {"modules/utils/database/", "modules/ai/server.py", "modules/sandbox"}
+    """`asyncio.create_task` without a TaskGroup is only for places that keep, cancel and await their tasks themselves.
+
+    Those of `registration.py` fail towards whoever asked, which in a TaskGroup would end the program.
+    """
+    keepers = {"modules/utils/database/", "modules/ai/server.py", "modules/discord/registration.py", "modules/sandbox"}
     for path, tree in python_modules():
         name = str(path.relative_to(ROOT))
         if name.startswith(tuple(keepers)):
