@@ -11,6 +11,7 @@ import pytest
 
 from modules.discord.presses import DOUBLE_PRESS, READING_TIME, Presses
 from modules.discord.views.buttons import Act, Press
+from modules.domain.jobs import JobId
 from tests.support.builders import FIRST_MOMENT, a_job_id
 
 JOB = a_job_id()
@@ -55,10 +56,13 @@ class Hand:
         pressed = None if message is None else Message(message, FIRST_MOMENT, self.edited_at)
         return cast("discord.Interaction", Pressed(User(user), pressed, self.now))
 
-    def press(self, act: Act, *, after_s: float = 0.0, user: int = 1, message: int | None = 1, argument: str = "") -> bool:
+    def press(
+        self, act: Act, *, after_s: float = 0.0, user: int = 1, message: int | None = 1, argument: str = "", job: JobId = JOB
+    ) -> bool:
         """Whether it counted."""
         self.now += timedelta(seconds=after_s)
-        return not self.presses.is_repeated(self.interaction(user, message), Press(act=act, job_id=JOB, argument=argument))
+        press = Press(act=act, job_id=job, argument=argument)
+        return not self.presses.is_repeated(self.interaction(user, message), press)
 
     def card_changes(self, after_s: float) -> None:
         """The message is edited."""
@@ -128,3 +132,17 @@ def test_another_cancel_has_no_such_tail(hand: Hand, user: int, message: int) ->
     assert hand.press(Act.CANCEL, user=user, message=message)
     hand.card_changes(0.1)
     assert hand.press(Act.RETRY)
+
+
+def test_the_next_jobs_cancel_that_moved_up_in_the_list_is_not_hit_by_the_same_gesture(hand: Hand) -> None:
+    first, second = a_job_id(), a_job_id()
+    assert hand.press(Act.CANCEL, job=first)
+    hand.card_changes(0.3)
+    assert not hand.press(Act.CANCEL, job=second, after_s=READING_S / 2)
+    assert hand.press(Act.CANCEL, job=second, after_s=READING_S)
+
+
+def test_two_jobs_can_be_cancelled_one_right_after_the_other_while_the_list_stands(hand: Hand) -> None:
+    hand.now += timedelta(minutes=1)
+    assert hand.press(Act.CANCEL, job=a_job_id())
+    assert hand.press(Act.CANCEL, job=a_job_id(), after_s=0.2)
