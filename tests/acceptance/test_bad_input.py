@@ -86,7 +86,7 @@ async def test_an_unknown_model_cannot_be_chosen_and_is_named_where_it_can_be_ty
         await guest.slash("imagine", model="dall-e", prompt="a fox")
     answer = await guest.slash("settings", model="dall-e")
     assert "There is no model called “dall-e”. You can choose: " in answer.text
-    for model in ("flux", "z-image", "sdxl"):
+    for model in ("Flux (Schnell)", "Z-Image (Turbo)", "SDXL"):
         assert model in answer.text
 
 
