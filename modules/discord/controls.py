@@ -170,7 +170,11 @@ class Controls:
         index = _index(press.argument)
         is_strong = press.act is Act.VARY_STRONG
         drawn, spec = await self._lineage.drawn(interaction, job)
-        wish = wishes.vary(drawn.recipe, spec, await self._picture(job.id, index), index, is_strong=is_strong)
+        source = await self._picture(job.id, index)
+        picture = await self._house.blobs.get(source)
+        if picture is None:
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        wish = wishes.vary(drawn.recipe, spec, source, picture.size, index, is_strong=is_strong)
         await self._ask(interaction, job, wish, Origin.VARY)
 
     async def _upscale(self, interaction: Interaction, job: Job, press: Press) -> None:

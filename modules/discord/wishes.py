@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modules.domain.catalogue import ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId
+from modules.domain.images import BlobId, Dimensions
 from modules.domain.ports import Catalogue
 from modules.domain.recipes import MAX_SEED, ModelName, Recipe, Seed
 
@@ -51,8 +51,8 @@ def again(recipe: Recipe, spec: ModelSpec) -> Wish:
     return replace(same(recipe, spec), seed=None)
 
 
-def vary(recipe: Recipe, spec: ModelSpec, source: BlobId, index: int, *, is_strong: bool) -> Wish:
-    """From the picture itself where the model can do that, else the same words with a seed beside it."""
+def vary(recipe: Recipe, spec: ModelSpec, source: BlobId, shape: Dimensions, index: int, *, is_strong: bool) -> Wish:
+    """From the picture itself where the model can do that, else the same words with a seed beside it. `shape`: the picture's."""
     seed = recipe.seed_of(index)
     if WorkflowKind.VARY in spec.workflows:
         return Wish(
@@ -60,7 +60,7 @@ def vary(recipe: Recipe, spec: ModelSpec, source: BlobId, index: int, *, is_stro
             model=recipe.model,
             prompt=recipe.prompt,
             negative_prompt=recipe.negative_prompt,
-            size=recipe.size,
+            size=recipe.size or spec.size_like(shape),
             denoise=STRONG_DENOISE if is_strong else SUBTLE_DENOISE,
             source=source,
         )

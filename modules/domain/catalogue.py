@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,8 @@ class Detail(StrEnum):
     STEPS = "steps"
 
 
+#: A side that is meant to lie on the grid may come out of a division this little below it.
+_ROUNDING = 1e-9
 #: How a model draws from words alone, as the form prefers it.
 FROM_WORDS = (WorkflowKind.FORM, WorkflowKind.IMAGINE)
 
@@ -74,6 +77,16 @@ class ModelSpec:
     def details_of(self, workflow: WorkflowName) -> frozenset[Detail]:
         """What can be said to one of its workflows; nothing to one that it no longer has."""
         return next((self.takes[kind] for kind, name in self.workflows.items() if name == workflow), frozenset())
+
+    def size_like(self, shape: Dimensions) -> Dimensions:
+        """The size nearest to this shape that it draws; its default where the shape is too long and narrow for it."""
+        short_px, long_px = sorted((shape.width_px, shape.height_px))
+        shrink = min(1.0, self.max_side_px / long_px, math.sqrt(self.max_megapixels / shape.megapixels))
+        scale = shrink if short_px * shrink >= self.min_side_px else self.min_side_px / short_px
+        sides = [math.floor(side * scale / self.grid_px + _ROUNDING) * self.grid_px for side in (shape.width_px, shape.height_px)]
+        fitted = Dimensions(*sides)
+        is_drawn = self.min_side_px <= min(sides) and max(sides) <= self.max_side_px and fitted.megapixels <= self.max_megapixels
+        return fitted if is_drawn else self.default_size
 
     @property
     def draws_from_words(self) -> bool:

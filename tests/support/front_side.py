@@ -222,11 +222,12 @@ class SteeredStudio:
         self.bus.publish(QueueChanged())
 
 
-def a_png(seed: int = 0, side_px: int = 64) -> Picture:
-    """A small picture in a colour of its own."""
+def a_png(seed: int = 0, side_px: int = 64, height_px: int | None = None) -> Picture:
+    """A small picture in a colour of its own; a square one, unless it is told how high."""
     buffer = io.BytesIO()
-    Image.new("RGB", (side_px, side_px), ((seed * 80) % 256, 120, 200)).save(buffer, "PNG")
-    return Picture(data=buffer.getvalue(), format=PictureFormat.PNG, size=Dimensions(side_px, side_px))
+    size = Dimensions(side_px, height_px or side_px)
+    Image.new("RGB", (size.width_px, size.height_px), ((seed * 80) % 256, 120, 200)).save(buffer, "PNG")
+    return Picture(data=buffer.getvalue(), format=PictureFormat.PNG, size=size)
 
 
 def a_jpeg(shade: int = 0) -> bytes:

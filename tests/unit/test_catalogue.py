@@ -63,6 +63,21 @@ def test_the_models_keep_the_names_and_labels_operators_know() -> None:
     assert flux.sizes[0] == flux.default_size == Dimensions(1024, 1024)
 
 
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((768, 512), (768, 512)),
+        ((1000, 760), (992, 752)),  # onto the grid of 16, never larger than it was
+        ((4000, 2000), (2048, 1024)),
+        ((3000, 3000), (1536, 1536)),  # 2.25 megapixels
+        ((100, 200), (256, 512)),
+        ((100, 5000), (1024, 1024)),  # no size of that shape is within the limits
+    ],
+)
+def test_a_picture_is_varied_in_its_own_shape(shape: tuple[int, int], drawn: tuple[int, int]) -> None:
+    assert CATALOGUE.model("flux").size_like(Dimensions(*shape)) == Dimensions(*drawn)
+
+
 def test_what_a_person_may_set_is_said_per_model() -> None:
     flux, sdxl = (CATALOGUE.model(ModelName(name)) for name in ("flux", "sdxl"))
     assert (flux.shows_steps, sdxl.shows_steps) == (False, True)

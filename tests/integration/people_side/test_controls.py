@@ -10,7 +10,7 @@ import pytest
 from modules.domain.jobs import Job, JobState, Origin, base36
 from modules.sandbox.discord_server.permissions import Permission
 from modules.sandbox.discord_server.world import Overwrite, OverwriteKind
-from tests.support.front_side import Front, FrontDoor
+from tests.support.front_side import Front, FrontDoor, a_png
 from tests.support.person import Modal, People, Person, Seen
 from tests.support.person_views import walk
 
@@ -69,6 +69,20 @@ async def test_vary_asks_how_far_and_starts_from_the_picture_itself(front: Front
     varied = await front.studio.only_job()
     assert varied.recipe.source == (await front.database.blobs.of_job(job.id))[1]
     assert 0 < varied.recipe.denoise < 1
+
+
+async def test_vary_of_an_edit_keeps_the_shape_of_that_very_picture(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    await bruno.slash("edit", prompt="at night", image=await bruno.upload("fox.png", a_png().data))
+    job = await front.studio.only_job()
+    await front.studio.draw(job, [a_png(1, 768, 512)])
+    await front.until_state(job.id, JobState.DELIVERED)
+    result = await bruno.wait_for_message(lambda m: bool(m.pictures))
+    question = (await bruno.press(result, "Vary")).message
+    assert question is not None
+    await bruno.press(question, "Strong")
+    varied = (await front.studio.only_job()).recipe
+    assert (varied.workflow, str(varied.size)) == ("flux_vary", "768x512")
 
 
 async def test_edit_takes_words_in_a_form_and_this_picture(front: Front, people: People) -> None:
