@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from modules.domain.catalogue import ModelSpec
+from modules.domain.catalogue import Detail, ModelSpec
 from modules.domain.jobs import Job
 from modules.domain.recipes import ModelName, Recipe
 from modules.utils.i18n import Texts
@@ -73,14 +73,29 @@ def size_fact(recipe: Recipe) -> str:
     return str(recipe.size) if recipe.size else ""
 
 
+def described(recipe: Recipe, limit: int, spec: ModelSpec | None, texts: Texts, *more: str) -> str:
+    """The prompt, at most `limit` characters of it, and below it the facts and `more` of them; not what says nothing here."""
+    facts = small(*recipe_facts(recipe, spec, texts), *more)
+    return "\n".join((quoted(recipe.prompt, limit, texts), facts)) if says(Detail.PROMPT, recipe, spec) else facts
+
+
 def recipe_facts(recipe: Recipe, spec: ModelSpec | None, texts: Texts) -> tuple[str, ...]:
-    """Model, size, seed and, where they mean something, steps."""
-    facts = [model_label(recipe.model, spec), size_fact(recipe), texts("card.seed", seed=str(recipe.seed))]
-    if spec is None or spec.shows_steps:
+    """Model, size and, where they mean something, seed and steps."""
+    facts = [model_label(recipe.model, spec), size_fact(recipe)]
+    if says(Detail.SEED, recipe, spec):
+        facts.append(texts("card.seed", seed=str(recipe.seed)))
+    if says(Detail.STEPS, recipe, spec) and (spec is None or spec.shows_steps):
         facts.append(texts("card.steps", count=recipe.steps))
     if recipe.count > 1:
         facts.append(texts("card.pictures", count=recipe.count))
     return tuple(fact for fact in facts if fact)
+
+
+def says(detail: Detail, recipe: Recipe, spec: ModelSpec | None) -> bool:
+    """Whether the template takes this, so that the recipe's value means something; yes where the template is no longer known."""
+    if spec is None or recipe.workflow not in spec.workflows.values():
+        return True
+    return detail in spec.details_of(recipe.workflow)
 
 
 def model_label(name: ModelName, spec: ModelSpec | None) -> str:

@@ -234,7 +234,7 @@ class BlobStore(Protocol):
         ...
 
     async def erase_job(self, job_id: JobId) -> None:
-        """Delete the pictures of a job."""
+        """Delete the pictures of a job, and forget where they were posted."""
         ...
 
     async def sweep(self, older_than: datetime) -> int:

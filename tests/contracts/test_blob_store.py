@@ -82,10 +82,12 @@ async def test_a_reference_goes_with_its_picture_and_with_its_person(database: D
     assert await database.blobs.get(erased) is None
 
 
-async def test_erasing_a_job_takes_its_pictures_and_nobody_elses(database: Database) -> None:
+async def test_erasing_a_job_takes_its_pictures_and_where_they_were_posted_and_nobody_elses(database: Database) -> None:
     person = a_person()
     mine, other = await delivered(database, a_request(person), a_request())
     await database.blobs.erase_job(mine.id)
+    posted = [await database.jobs.job(job.id) for job in (mine, other)]
+    assert [job is not None and job.result_message_id is not None for job in posted] == [False, True]
     assert await database.blobs.of_job(mine.id) == []
     assert await database.blobs.last_of(person.user_id) is None
     assert len(await database.blobs.of_job(other.id)) == 1

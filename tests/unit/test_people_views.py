@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules.discord.failures import sentence
+from modules.discord.posting import Attached
 from modules.discord.views.buttons import TEMPLATE, Act, Press, custom_id
 from modules.discord.views.forms import Submission, edit_form, remix_form
 from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
@@ -24,10 +25,10 @@ from modules.discord.wording import bar, plain
 from modules.domain.catalogue import Detail, ModelSpec, Range, WorkflowKind
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Dimensions
-from modules.domain.jobs import Job, JobId
+from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.people import Language
 from modules.domain.queue import Place
-from modules.domain.recipes import MAX_PROMPT_CHARS, ModelName, WorkflowName
+from modules.domain.recipes import MAX_PROMPT_CHARS, ModelName, Seed, WorkflowName
 from modules.utils.i18n import Phrasebook, Texts
 from tests.support.builders import a_job, a_recipe
 from tests.support.person_views import Json, walk
@@ -190,3 +191,27 @@ def shapes_of(view: ui.LayoutView) -> Iterator[Json]:
     """Every component as Discord gets it."""
     shapes: list[Json] = view.to_components()  # type: ignore[no-untyped-call] # discord.py left it so
     yield from walk(shapes)
+
+
+ENLARGER = replace(
+    SPEC, label="Upscale", workflows={WorkflowKind.UPSCALE: WorkflowName("upscale")}, takes={WorkflowKind.UPSCALE: frozenset()}
+)
+
+
+@pytest.mark.parametrize("texts", LANGUAGES)
+def test_what_a_template_does_not_take_is_not_told(texts: Texts) -> None:
+    job = replace(a_job(), recipe=replace(a_recipe(), workflow=WorkflowName("upscale"), prompt="", size=None, seed=Seed(987654321)))
+    for view in (recipe_card(job, ENLARGER, texts), result_card(job, ["1.png"], ENLARGER, texts)):
+        told = "\n".join(str(shape.get("content", "")) for shape in shapes_of(view))
+        assert "Upscale" in told
+        for word in ("```\n\n```", texts("card.no_prompt"), texts("recipe.steps"), texts("recipe.seed"), str(job.recipe.seed)):
+            assert word not in told
+
+
+@pytest.mark.parametrize("texts", LANGUAGES)
+def test_the_history_tells_that_a_picture_is_no_longer_kept(texts: Texts) -> None:
+    job = replace(a_job(), state=JobState.DELIVERED)
+    kept = HistoryEntry(job=job, spec=SPEC, thumbnail=Attached(name="1.png", data=b""))
+    for entry, is_told in ((replace(kept, thumbnail=None), True), (kept, False)):
+        told = "\n".join(str(shape.get("content", "")) for shape in shapes_of(history_card([entry], None, texts)))
+        assert (texts("history.gone", count=job.recipe.count) in told) is is_told

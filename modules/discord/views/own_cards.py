@@ -12,7 +12,7 @@ from modules.discord.posting import Attached
 from modules.discord.views.answer import place_sentence
 from modules.discord.views.buttons import Act, button, row, to_base36
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import moment, quoted, recipe_facts, small, spec_of
+from modules.discord.wording import described, moment, small, spec_of
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.queue import Place
@@ -42,10 +42,9 @@ def queue_list(
     for job in jobs[:_MOST_JOBS]:
         place = places.get(job.id)
         where = place_sentence(place, job.recipe.count, texts) if place else texts("queue.drawing")
-        facts = small(*recipe_facts(job.recipe, spec_of(models, job), texts))
         pieces.append(
             ui.Section(
-                "\n".join((where, quoted(job.recipe.prompt, _PROMPT_CHARS, texts), facts)),
+                "\n".join((where, described(job.recipe, _PROMPT_CHARS, spec_of(models, job), texts))),
                 accessory=button(Act.CANCEL, texts("button.cancel"), job.id),
             )
         )
@@ -72,13 +71,12 @@ def history_card(entries: Sequence[HistoryEntry], older: int | None, texts: Text
 
 def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
     job = entry.job
-    text = "\n".join(
-        (
-            quoted(job.recipe.prompt, _PROMPT_CHARS, texts),
-            small(*recipe_facts(job.recipe, entry.spec, texts), moment(job.accepted_at)),
-            *([small(texts("history.undeliverable"))] if job.state is JobState.UNDELIVERABLE else []),
-        )
-    )
+    lines = [described(job.recipe, _PROMPT_CHARS, entry.spec, texts, moment(job.accepted_at))]
+    if entry.thumbnail is None:
+        lines.append(small(texts("history.gone", count=job.recipe.count)))
+    elif job.state is JobState.UNDELIVERABLE:
+        lines.append(small(texts("history.undeliverable")))
+    text = "\n".join(lines)
     shown: Piece | str = text
     if entry.thumbnail is not None:
         shown = ui.Section(text, accessory=ui.Thumbnail(f"attachment://{entry.thumbnail.name}"))

@@ -10,7 +10,7 @@ from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, card, gallery
-from modules.discord.wording import bar, moment, quoted, recipe_facts, small
+from modules.discord.wording import bar, described, moment, small
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job
 from modules.domain.queue import Place
@@ -94,7 +94,7 @@ def queue_card(job: Job, face: CardFace, spec: ModelSpec | None, texts: Texts) -
     pieces: list[Piece | str] = [f"### {_headline(face, texts)}"]
     if face.preview and face.state in {CardState.DRAWING, CardState.FINISHING}:
         pieces.append(gallery([PREVIEW_FILE], description=texts("card.preview")))
-    pieces.append("\n".join((quoted(job.recipe.prompt, PROMPT_CHARS, texts), small(*recipe_facts(job.recipe, spec, texts)))))
+    pieces.append(described(job.recipe, PROMPT_CHARS, spec, texts))
     pieces.append("\n".join(small(note) for note in _notes(face, texts)))
     pieces.append(row(*controls) if (controls := _controls(job, face, texts)) else "")
     return card(ACCENTS[face.state], *pieces)

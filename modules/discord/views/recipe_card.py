@@ -9,9 +9,9 @@ from discord import ui
 from modules.discord.posting import Attached
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import model_label, small
+from modules.discord.wording import model_label, says, small
 from modules.discord.written_recipes import WrittenRecipe
-from modules.domain.catalogue import ModelSpec
+from modules.domain.catalogue import Detail, ModelSpec
 from modules.domain.jobs import Job, short_id
 from modules.domain.recipes import Recipe
 from modules.utils.i18n import Texts
@@ -23,16 +23,19 @@ RECIPE_FILE = "recipe.json"
 def recipe_card(job: Job, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView:
     """Plain text in a box that phones copy with one touch; the message carries `recipe_file` too."""
     recipe = job.recipe
-    pieces: list[Piece | str] = [f"### {texts('recipe.title')}", boxed(recipe.prompt)]
+    pieces: list[Piece | str] = [f"### {texts('recipe.title')}"]
+    if says(Detail.PROMPT, recipe, spec):
+        pieces.append(boxed(recipe.prompt or texts("card.no_prompt")))
     if recipe.negative_prompt:
         pieces += [texts("recipe.negative"), boxed(recipe.negative_prompt, 600)]
+    has_seed, has_steps = says(Detail.SEED, recipe, spec), says(Detail.STEPS, recipe, spec)
     facts = [
         (texts("recipe.model"), model_label(recipe.model, spec)),
-        (texts("recipe.size"), str(recipe.size) if recipe.size else texts("recipe.size_of_picture")),
+        (texts("recipe.size"), str(recipe.size) if recipe.size else texts("recipe.size_of_picture") if has_seed else ""),
         (texts("recipe.made_from"), _made_from(recipe, texts)),
-        (texts("recipe.seed"), str(recipe.seed)),
-        (texts("recipe.steps"), str(recipe.steps)),
-        (texts("recipe.cfg"), texts.number(recipe.cfg)),
+        (texts("recipe.seed"), str(recipe.seed) if has_seed else ""),
+        (texts("recipe.steps"), str(recipe.steps) if has_steps else ""),
+        (texts("recipe.cfg"), texts.number(recipe.cfg) if has_steps else ""),
         (texts("recipe.pictures"), str(recipe.count)),
         (texts("recipe.loras"), ", ".join(f"{lora.name} ({texts.number(lora.strength)})" for lora in recipe.loras)),
         (texts("recipe.id"), short_id(job.id)),

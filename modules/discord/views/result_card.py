@@ -8,7 +8,7 @@ from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, container, gallery, layout
-from modules.discord.wording import mention, quoted, recipe_facts, small
+from modules.discord.wording import described, mention
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job
 from modules.utils.i18n import Texts
@@ -20,12 +20,7 @@ def result_card(
     job: Job, files: Sequence[str], spec: ModelSpec | None, texts: Texts, *, is_spoiler: bool = False
 ) -> ui.LayoutView:
     """A message with these attachments. The mention stands outside the container, where Discord notices it."""
-    texts_below = "\n".join(
-        (
-            quoted(job.recipe.prompt, PROMPT_CHARS, texts),
-            small(*recipe_facts(job.recipe, spec, texts), *_times(job, texts)),
-        )
-    )
+    texts_below = described(job.recipe, PROMPT_CHARS, spec, texts, *_times(job, texts))
     pieces: list[Piece | str] = [gallery(files, is_spoiler=is_spoiler), texts_below, *result_controls(job, len(files), texts)]
     return layout(ui.TextDisplay(mention(job.user_id)), container(Accent.GREEN, *pieces))
 
@@ -58,7 +53,7 @@ def failure_card(job: Job, sentence: str, spec: ModelSpec | None, texts: Texts, 
     body = container(
         Accent.RED,
         f"### {texts('card.failed')}\n{sentence}",
-        "\n".join((quoted(job.recipe.prompt, PROMPT_CHARS, texts), small(*recipe_facts(job.recipe, spec, texts)))),
+        described(job.recipe, PROMPT_CHARS, spec, texts),
         row(*controls),
     )
     return layout(ui.TextDisplay(mention(job.user_id)), body) if with_mention else layout(body)

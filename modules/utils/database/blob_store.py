@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, update
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
@@ -66,7 +66,7 @@ class SqlBlobStore:
         await self._engine.write(_drop_reference, user_id, blob_id)
 
     async def erase_job(self, job_id: JobId) -> None:
-        """Delete the pictures of a job."""
+        """Delete the pictures of a job, and forget where they were posted."""
         await self._engine.write(_erase_job, job_id)
 
     async def sweep(self, older_than: datetime) -> int:
@@ -121,6 +121,7 @@ def _drop_reference(connection: Connection, user_id: UserId, blob_id: BlobId | N
 
 def _erase_job(connection: Connection, job_id: JobId) -> None:
     connection.execute(delete(blob).where(blob.c.job_id == job_id))
+    connection.execute(update(job).where(job.c.id == job_id).values(result_message_id=None))
 
 
 def _sweep_some(connection: Connection, older_than: datetime) -> int:
