@@ -23,6 +23,7 @@ from modules.ai.frames import (
     ProgressState,
     Status,
 )
+from modules.ai.job_steps import JobSteps
 from modules.ai.workflows.plan import BuiltWorkflow
 from modules.domain.errors import ErrorCode
 from modules.domain.jobs import Attempt
@@ -50,7 +51,7 @@ class RunTracker:
 
     def __init__(self, attempt: Attempt, built: BuiltWorkflow) -> None:
         self._built = built
-        self._job_of_slot = {slot.index: slot.job_id for slot in attempt.slots}
+        self._job_steps = JobSteps(built, {slot.index: slot.job_id for slot in attempt.slots})
         self._guilty = reports.guilt_in(attempt, built)
         self._loaders = {name for name, node in built.graph.items() if "Loader" in str(node.get("class_type"))}
         self._saved: set[int] = set()
@@ -87,6 +88,7 @@ class RunTracker:
             case ExecutionSuccess() | ExecutionError() | ExecutionInterrupted():
                 self._outcome = self._report(frame)
             case ExecutionCached():
+                self._job_steps.skip(frame.nodes)
                 self.was_warm = self._loaders <= set(frame.nodes)
             case Status():
                 pass
@@ -121,12 +123,9 @@ class RunTracker:
             self._steps[node.display_node_id or name] = int(node.value)
 
     def _progress(self, frame: Progress) -> Iterator[Note]:
-        node, step, steps = frame.node or "", int(frame.value), int(frame.max)
+        node, step = frame.node or "", int(frame.value)
         self._steps[node] = step
-        slots = self._built.slot_of_node.get(node, ())
-        if slots and 0 < step <= steps:
-            jobs = tuple(dict.fromkeys(self._job_of_slot[slot] for slot in slots))
-            yield RunProgressed(job_ids=jobs, step=step, steps=steps)
+        yield from self._job_steps.note(node, step, int(frame.max))
 
     def _save(self, node: str) -> Iterator[Note]:
         for slot in self._built.save_nodes.get(node, ()):

@@ -68,6 +68,14 @@ def together(prompts: Sequence[str]) -> Attempt:
     return an_attempt(*(a_recipe(prompt, seed=100 + number) for number, prompt in enumerate(prompts)))
 
 
+async def test_the_steps_of_a_jobs_pictures_that_are_drawn_one_after_the_other_add_up() -> None:
+    async with ComfySandbox(time_scale=BRISK) as sandbox, comfy_side(sandbox, mode=MergeMode.NEVER) as side:
+        events = await side.run(an_attempt(a_recipe("two lighthouses", steps=4, count=2)))
+    steps = [(event.step, event.steps) for event in events if isinstance(event, RunProgressed)]
+    assert steps[-1] == (8, 8)
+    assert all(earlier < later for earlier, later in pairwise(steps))
+
+
 async def test_a_prompt_starts_progresses_is_saved_and_fetched() -> None:
     async with ComfySandbox(time_scale=BRISK) as sandbox, comfy_side(sandbox) as side:
         attempt = an_attempt(a_recipe("a lighthouse at dawn", steps=4))

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.ai import frames, reports, wire
-from modules.ai.frames import Executing, ExecutionError, Preview, Progress, ProgressState, Status, read_binary, read_text
+from modules.ai.frames import (
+    Executing,
+    ExecutionCached,
+    ExecutionError,
+    Preview,
+    Progress,
+    ProgressState,
+    Status,
+    read_binary,
+    read_text,
+)
 from modules.ai.runs import LookNow, Note, RawPreview, Run, RunTracker
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
 from modules.domain.errors import ErrorCode
@@ -23,11 +33,18 @@ def a_workflow(
     slots: Mapping[str, tuple[int, ...]],
     saves: Mapping[str, tuple[int, ...]],
     rows: Mapping[str, tuple[int, ...]] | None = None,
+    steps: Mapping[str, int] | None = None,
     form: MergeForm = MergeForm.SOLO,
 ) -> BuiltWorkflow:
-    graph: dict[str, dict[str, object]] = {"4": {"class_type": "CheckpointLoaderSimple", "inputs": {}}}
     return BuiltWorkflow(
-        graph=graph, form=form, slot_of_node=slots, save_nodes=saves, file_of_slot={}, expected_size={}, preview_rows=rows or {}
+        graph={"4": {"class_type": "CheckpointLoaderSimple", "inputs": {}}},
+        form=form,
+        slot_of_node=slots,
+        save_nodes=saves,
+        file_of_slot={},
+        expected_size={},
+        preview_rows=rows or {},
+        sampler_steps=steps or {},
     )
 
 
@@ -184,7 +201,7 @@ def test_a_preview_without_a_node_belongs_to_the_node_under_way() -> None:
 def test_a_shared_pass_shows_row_after_row_by_its_step(slots: int, step: int) -> None:
     order = tuple(reversed(range(slots)))
     workflow = a_workflow(slots={"s": order}, saves={}, rows={"s": order}, form=MergeForm.BATCHED)
-    tracker = RunTracker(an_attempt(a_recipe()), workflow)
+    tracker = RunTracker(an_attempt(*[a_recipe()] * slots), workflow)
     assert list(tracker.read(Preview(image=b"x", prompt_id="p", node="s"))) == []  # no step seen: nobody's
     state = ProgressState.model_validate({"prompt_id": "p", "nodes": {"s": {"value": step, "max": 40, "state": "running"}}})
     list(tracker.read(state))
@@ -198,6 +215,32 @@ def test_progress_tells_everyone_whose_picture_the_sampler_draws() -> None:
     workflow = a_workflow(slots={"s": (0, 1, 2)}, saves={}, form=MergeForm.BATCHED)
     [note] = RunTracker(attempt, workflow).read(Progress(prompt_id="p", node="s", value=2, max=8))
     assert note == RunProgressed(job_ids=(attempt.jobs[0].id, attempt.jobs[1].id), step=2, steps=8)
+
+
+def told(tracker: RunTracker, *reported: tuple[str, int, int]) -> list[tuple[int, int]]:
+    """What progress is told of what these nodes report."""
+    notes = [note for node, step, of in reported for note in tracker.read(Progress(prompt_id="p", node=node, value=step, max=of))]
+    return [(note.step, note.steps) for note in notes if isinstance(note, RunProgressed)]
+
+
+def test_the_samplers_of_one_job_are_counted_as_one_and_nothing_else_of_it() -> None:
+    slots: dict[str, tuple[int, ...]] = {"a": (0,), "b": (0,), "tiles": (0,)}
+    tracker = RunTracker(an_attempt(), a_workflow(slots=slots, saves={}, steps={"a": 10, "b": 0}))
+    reported = (("a", 1, 10), ("a", 10, 10), ("tiles", 1, 4), ("b", 1, 14), ("b", 14, 14))
+    assert told(tracker, *reported) == [(1, 10), (10, 10), (11, 24), (24, 24)]
+
+
+def test_of_pictures_drawn_one_after_the_other_the_steps_add_up_and_each_job_counts_its_own() -> None:
+    attempt = an_attempt(a_recipe(count=2), a_recipe())
+    slots = {str(slot): (slot,) for slot in range(3)}
+    tracker = RunTracker(attempt, a_workflow(slots=slots, saves={}, steps=dict.fromkeys(slots, 8)))
+    assert told(tracker, ("0", 8, 8), ("1", 1, 8), ("2", 1, 8)) == [(8, 16), (9, 16), (1, 8)]
+
+
+def test_what_need_not_run_is_not_waited_for() -> None:
+    tracker = RunTracker(an_attempt(), a_workflow(slots={"a": (0,), "b": (0,)}, saves={}, steps={"a": 10, "b": 14}))
+    assert list(tracker.read(ExecutionCached(prompt_id="p", nodes=("a",)))) == []
+    assert told(tracker, ("b", 1, 14)) == [(1, 14)]
 
 
 # --- the letter box -----------------------------------------------------------------------------------------------------

@@ -200,7 +200,9 @@ ENLARGER = replace(
 
 @pytest.mark.parametrize("texts", LANGUAGES)
 def test_what_a_template_does_not_take_is_not_told(texts: Texts) -> None:
-    job = replace(a_job(), recipe=replace(a_recipe(), workflow=WorkflowName("upscale"), prompt="", size=None, seed=Seed(987654321)))
+    job = replace(
+        a_job(), recipe=replace(a_recipe(), workflow=WorkflowName("upscale"), prompt="", size=None, seed=Seed(987654321))
+    )
     for view in (recipe_card(job, ENLARGER, texts), result_card(job, ["1.png"], ENLARGER, texts)):
         told = "\n".join(str(shape.get("content", "")) for shape in shapes_of(view))
         assert "Upscale" in told

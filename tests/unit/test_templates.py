@@ -12,7 +12,7 @@ import pytest
 
 from modules.ai.workflows.graph import GraphError, Link, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, MergeLevel
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.roles import Role, planned_steps
 from modules.ai.workflows.template import Library, Template, load_library, read_template
 from modules.domain.jobs import ServerName
 from modules.domain.recipes import WorkflowName
@@ -413,3 +413,16 @@ def test_everything_comes_after_what_it_needs() -> None:
 def test_a_graph_saved_as_the_body_of_a_post_is_read_too() -> None:
     graph = recorded("sd15_txt2img")
     assert to_api(read_graph(json.dumps({"prompt": graph}))) == to_api(read_graph(json.dumps(graph)))
+
+
+def test_every_sampler_of_our_templates_says_how_many_steps_it_takes() -> None:
+    for template in the_library().templates.values():
+        steps = planned_steps(template.graph)
+        assert set(steps) == set(template.shape.samplers)
+        assert all(steps.values()), template.name
+    assert planned_steps(the_library().templates[WorkflowName("multisampler")].graph) == {
+        "239": 25,
+        "249": 14,
+        "52": 12,
+        "118": 10,
+    }

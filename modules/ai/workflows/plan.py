@@ -38,6 +38,8 @@ class BuiltWorkflow:
     #: Sampler node that draws several slots in one pass -> those slots by row. Which row a preview shows follows from the
     #: sampling step by the pack's rule (comfy_custom_nodes/PROTOCOL.md); any other sampler draws the one slot of `slot_of_node`.
     preview_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    #: Sampler node -> the steps it is going to take; 0 where the graph does not say.
+    sampler_steps: Mapping[str, int] = field(default_factory=dict)
 
 
 class WorkflowPlanner(Protocol):

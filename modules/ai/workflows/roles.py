@@ -139,6 +139,24 @@ def _find_output(graph: Graph, locked: str | None) -> str:
     raise GraphError("role_missing", "output", "SaveImage")
 
 
+def planned_steps(graph: Graph) -> dict[str, int]:
+    """Sampler -> the steps that it, or the scheduler behind its sigmas, names; 0 where none does."""
+    return {node_id: _steps_named(graph, node_id) for node_id, node in graph.items() if is_sampler(node)}
+
+
+def _steps_named(graph: Graph, sampler: str) -> int:
+    current: str | None = sampler
+    met: set[str] = set()
+    while current is not None and current not in met:
+        met.add(current)
+        steps = graph[current].literal("steps")
+        if isinstance(steps, int):
+            return steps
+        link = graph[current].link("sigmas")
+        current = link.node if link else None
+    return 0
+
+
 def _main_sampler(graph: Graph, samplers: Sequence[str], locked: str | None) -> str | None:
     if locked is not None:
         _need_node(graph, locked)
