@@ -107,7 +107,8 @@ class Announcer:
             if event == "MESSAGE_REACTION_ADD":
                 data["member"] = member_json(self._world, guild.members[user_id])
         self._gateway.dispatch(event, data, guild_id=channel.guild_id)
-        self._people.tell_about(message, "MESSAGE_UPDATE", message_event_json(self._world, message))
+        shape: Json = {"reactions": []} | message_event_json(self._world, message)  # clients keep what an update leaves out
+        self._people.tell_about(message, "MESSAGE_UPDATE", shape)
 
     def typing(self, channel: Channel, user_id: int) -> None:
         """Somebody started to type."""

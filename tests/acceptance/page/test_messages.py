@@ -62,6 +62,19 @@ async def test_files_are_sent_by_choosing_and_by_dropping(stage: Stage) -> None:
     assert (await (await download.value).path()).read_bytes() == b"a note"
 
 
+async def test_a_nod_at_a_message_is_seen_by_everybody_and_goes_when_it_is_taken_back(stage: Stage) -> None:
+    room = await stage.channel()
+    ana, bruno = await stage.client("ana", room.name), await stage.client("bruno", room.name)
+    await ana.say("look at this")
+    await expect(bruno.message("look at this")).to_be_visible()
+    message = next(iter([one async for one in room.history(limit=1)]))
+    await message.add_reaction("🖼️")
+    for client in (ana, bruno):
+        await expect(client.message("look at this").get_by_role("img", name="🖼️ 1")).to_be_visible()
+    await message.clear_reactions()
+    await expect(bruno.message("look at this").get_by_test_id("reaction")).to_have_count(0)
+
+
 HOSTILE = (
     "<script>window.broken=1</script>",
     "<img src=x onerror=window.broken=1>",

@@ -4,6 +4,7 @@ import { avatar } from "./avatar.js";
 import { interactionFailures, renderComponents } from "./components.js";
 import { h, icon, iconButton, spinner } from "./dom.js";
 import { embed } from "./embeds.js";
+import { emojiElement } from "./emoji.js";
 import { openMessageMenu, openPersonMenu } from "./menus.js";
 import { attachments } from "./media.js";
 import { roleColour } from "./rich_text.js";
@@ -89,6 +90,7 @@ function body(message, key, ui, grouped) {
   return h("div", { class: "message-body" },
     !grouped && header(message, ui),
     content(message, ui),
+    reactions(message),
     interactionFailures(message, ui.world),
     message.flags & EPHEMERAL ? ephemeralFoot(message, key, ui) : null);
 }
@@ -132,6 +134,13 @@ function content(message, ui) {
   // A V2 card that counts by itself is edited all the time: saying so would only distract.
   if (edited && !layout && !message.content) box.append(edited);
   return box;
+}
+
+/** Emoji that others answered a message with, and how many did. */
+function reactions(message) {
+  if (!message.reactions?.length) return null;
+  return h("div", { class: "reactions" }, message.reactions.map((one) =>
+    h("span", { class: "reaction", "data-testid": "reaction", role: "img", "aria-label": `${one.emoji.name} ${one.count}` }, emojiElement(one.emoji), h("span", { "aria-hidden": "true" }, one.count))));
 }
 
 function ephemeralFoot(message, key, ui) {
