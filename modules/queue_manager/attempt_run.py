@@ -94,7 +94,8 @@ class AttemptRun:
         self._is_suspect = is_suspect
         self._first_steps = FirstSteps()
         self._has_sampled = False
-        self._collector = Collector(attempt, server, tools.jobs, tools.events)
+        self._was_found = False
+        self._collector = Collector(attempt, server, tools.jobs, tools.events, self._worked_s)
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
 
     @property
@@ -143,6 +144,7 @@ class AttemptRun:
 
     async def resume(self) -> RunOutcome:
         """An attempt left open by a crash or an outage: find out what became of it, then go on from there."""
+        self._was_found = True
         try:
             report = await self._server.report(self.attempt.id)
             self._log.info("attempt_found", phase=report.phase.value, jobs=len(self.attempt.jobs))
@@ -251,6 +253,12 @@ class AttemptRun:
                 self._tell(event, settling)
                 if self.is_started and not was_started:
                     deadline = loop.time() + limit_s
+
+    def _worked_s(self) -> float | None:
+        """Seconds since its start; None where we did not see that."""
+        if self.started_monotonic is None or self._was_found:
+            return None
+        return self._tools.clock.monotonic() - self.started_monotonic
 
     def _silence_s(self, limit_s: float) -> float:
         """How long nothing may be heard. A model that is read from a slow disk is silent for minutes: the limit bounds that."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
@@ -19,12 +21,16 @@ log = structlog.get_logger(__name__)
 class Collector:
     """Of one attempt. The first result of a job wins, so what another attempt of it drew is no trouble."""
 
-    def __init__(self, attempt: Attempt, server: ImageServer, jobs: JobStore, events: Events) -> None:
+    def __init__(
+        self, attempt: Attempt, server: ImageServer, jobs: JobStore, events: Events, worked_s: Callable[[], float | None]
+    ) -> None:
+        """`worked_s`: for how long the server has worked on it by now, as far as we saw it."""
         self.has_results = False  #: a job of it is settled, so its prompt did more than wait
         self._attempt = attempt
         self._server = server
         self._jobs = jobs
         self._events = events
+        self._worked_s = worked_s
         self._slots_saved: set[int] = set()
         self._collected: set[JobId] = set()
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
@@ -70,11 +76,12 @@ class Collector:
             self._collected -= {job.id for job in left}
 
     async def _collect_one(self, job: Job, report: RunReport | None) -> bool:
+        worked_s = self._worked_s()
         slots = self._slots_of(job.id)
         pictures = await self._server.fetch(self._attempt, slots)
         if set(pictures) != set(slots):
             return False
-        timing = report or await self._server.report(self._attempt.id)
+        timing = report or _as_if_ended(await self._server.report(self._attempt.id), worked_s)
         if await self._jobs.settle_generated(self._attempt.id, job.id, [pictures[index] for index in slots], timing):
             self.has_results = True
             self._collected.add(job.id)
@@ -83,3 +90,10 @@ class Collector:
 
     def _slots_of(self, job_id: JobId) -> Sequence[int]:
         return [slot.index for slot in self._attempt.slots if slot.job_id == job_id]
+
+
+def _as_if_ended(report: RunReport, worked_s: float | None) -> RunReport:
+    """For a job that is done while the attempt goes on: its own part of it, in the server's time."""
+    if report.started_at is None or report.ended_at is not None or worked_s is None:
+        return report
+    return replace(report, ended_at=report.started_at + timedelta(seconds=worked_s))

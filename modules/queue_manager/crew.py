@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from modules.domain.jobs import BootId, Job, JobId, ServerName, WorkClass
@@ -63,11 +65,17 @@ class Switches:
         self._read_at = float("-inf")
         self._expiries = 0
         self.is_paused = False
-        self._drained: frozenset[str] = frozenset()
+        self._drained: Mapping[str, str] = {}  #: server -> since when, as text
 
     def is_drained(self, server: ServerName) -> bool:
         """Whether an admin took it out of service."""
         return server in self._drained
+
+    def drained_since(self, server: ServerName) -> datetime | None:
+        """When; None where it is in service, or where an earlier version did not note it."""
+        with suppress(ValueError):
+            return datetime.fromisoformat(self._drained.get(server, ""))
+        return None
 
     def expire(self) -> None:
         """Another process changed one."""
@@ -84,7 +92,7 @@ class Switches:
         asked_at, expiries = self._clock.monotonic(), self._expiries
         self.is_paused = await self._control.get(PAUSED_KEY) is not None
         drained = await self._control.with_prefix(DRAINED_PREFIX)
-        self._drained = frozenset(key.removeprefix(DRAINED_PREFIX) for key in drained)
+        self._drained = {key.removeprefix(DRAINED_PREFIX): since for key, since in drained.items()}
         if expiries == self._expiries:  # else what we read may be from before the change
             self._read_at = asked_at
 

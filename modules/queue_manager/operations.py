@@ -57,7 +57,7 @@ class Operations:
     async def drain(self, server: ServerName, actor: UserId) -> None:
         """Give this server nothing more."""
         self._known(server)
-        await self._crew.control.set(DRAINED_PREFIX + server, "1")
+        await self._crew.control.set(DRAINED_PREFIX + server, self._crew.clock.now().isoformat())
         await self._done(actor, "server_drained", server)
 
     async def enable(self, server: ServerName, actor: UserId) -> None:

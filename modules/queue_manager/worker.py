@@ -90,13 +90,14 @@ class Worker:
 
     def status(self) -> ServerStatus:
         """The server for an operator."""
-        facts, state = self.server.facts, self._vitals.state
+        facts, state, since = self.server.facts, self._vitals.state, self._vitals.since
         ids = [tuple(job.id for job in run.attempt.jobs) for run in self._runs.occupying()]
-        is_drained = self._crew.switches.is_drained(self.server.name)
+        if self._crew.switches.is_drained(self.server.name) and state == "healthy":
+            state, since = "drained", self._crew.switches.drained_since(self.server.name) or since
         return ServerStatus(
             name=self.server.name,
-            state="drained" if is_drained and state == "healthy" else state,
-            since=self._vitals.since,
+            state=state,
+            since=since,
             version=facts.version if facts else "",
             merge_protocol=facts.capability.value if facts else "none",
             loaded=self._experience.loaded,

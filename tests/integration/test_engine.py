@@ -14,6 +14,7 @@ from modules.domain.jobs import JobState, ServerName
 from modules.domain.people import UserId
 from modules.domain.records import Limits
 from modules.sandbox.comfy_server import ComfySandbox, FaultKind, Match
+from modules.utils.clock import SystemClock
 from tests.support.house_side import house_side
 
 ADMIN = UserId(1)
@@ -143,7 +144,11 @@ async def test_a_paused_queue_takes_jobs_and_starts_none(tmp_path: Path) -> None
 
 async def test_a_drained_server_gets_nothing_more(tmp_path: Path) -> None:
     async with a_gpu("one") as one, a_gpu("two") as two, house_side(tmp_path, [one, two]) as house:
+        before = SystemClock().now()
         await house.operations.drain(ServerName("one"), ADMIN)
+        [drained, _] = (await house.operations.status()).servers
+        assert drained.state == "drained"
+        assert drained.since >= before, "since the start of the bot, not of the draining"
         tickets = [await house.ask(user) for user in range(1, 6)]
         jobs = await house.until_all_over([ticket.job.id for ticket in tickets])
         assert {job.server for job in jobs} == {"two"}

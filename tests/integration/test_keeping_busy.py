@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
+
 from modules.domain.events import ServerBack, ServerLost
 from modules.domain.servers import RunPhase
 from tests.support.builders import a_person, a_request
-from tests.support.troubles import delivered, news_of_server
+from tests.support.troubles import ADMIN, delivered, news_of_server
 from tests.support.world import World, played
 
 
@@ -110,3 +112,17 @@ async def test_a_server_restarted_under_our_eyes_is_read_anew_before_it_gets_mor
     since = world.acts.names[seen:]
     assert since.count("comfy refresh") == 1
     assert since.index("comfy refresh") < since.index("comfy post")
+
+
+@played()
+async def test_who_is_done_before_the_others_of_the_prompt_is_told_how_long_their_own_part_took(world: World) -> None:
+    world.comfy.picture_s = 10.0
+    await world.life.operations.pause(ADMIN)
+    early, late = [await world.ask(user) for user in (1, 2)]
+    await world.life.operations.resume(ADMIN)
+    await world.until(lambda: delivered(world, early), "the first of the two")
+    told_s = world.job(early).worked_s
+    assert told_s is not None
+    await world.until_over()
+    assert world.job(late).worked_s == pytest.approx(told_s + world.comfy.picture_s, abs=0.5)
+    assert world.job(early).worked_s == told_s
