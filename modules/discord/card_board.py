@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from modules.discord.pace import PREVIEW_EVERY_S, STEP_EVERY_S
 from modules.discord.views.queue_card import CardFace, CardState, face_of_place
@@ -52,6 +53,16 @@ class LiveCard:
         if self.is_released or self.has_no_place:
             return False
         return self.is_over or self.is_lost or self.shown is None or not self.face.looks_like(self.shown)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its place and moment are what it is about."""
+        return self.face.state in WAITING_STATES and not self.is_over and not self.is_final
+
+    @property
+    def told_moment(self) -> datetime | None:
+        """The moment that people see on it."""
+        return self.shown.moment if self.shown else None
 
     @property
     def has_begun(self) -> bool:
@@ -109,12 +120,21 @@ class CardBoard:
         card.job = job
         return card
 
-    def place_all(self, places: Mapping[JobId, Place]) -> None:
-        """New places of everything that waits. A job without a place is no longer waiting; its own event says what it does."""
+    def place_all(self, places: Mapping[JobId, Place], now: datetime) -> None:
+        """New places of everything that waits. A job without a place is no longer waiting; its own event says what it does.
+
+        Where the moment that people see has passed, the next is told however near it is: "ready 1 second ago" would be untrue.
+        """
         for job_id, place in places.items():
             card = self._cards.get(job_id)
-            if card and not card.is_over and not card.is_final and card.face.state in WAITING_STATES:
-                card.face = face_of_place(place, was_requeued=card.face.was_requeued)
+            if card and card.is_waiting:
+                tellings = card.shown.tellings if card.shown else 0
+                tellings += card.told_moment is not None and card.told_moment <= now
+                card.face = face_of_place(place, was_requeued=card.face.was_requeued, tellings=tellings)
+
+    def first_moment(self) -> datetime | None:
+        """The first moment that somebody who waits was told."""
+        return min((card.told_moment for card in self._cards.values() if card.is_waiting and card.told_moment), default=None)
 
     def apply(self, event: JobEvent, now: float) -> LiveCard | None:
         """What an event about one running job changes; the card, if it is on the board and still open."""

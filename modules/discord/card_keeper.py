@@ -161,7 +161,8 @@ class CardKeeper:
 
     async def _keep_places(self) -> None:
         while True:
-            await self._places_moved.wait()
+            told = self.board.first_moment()
+            await _either(self._places_moved, (told - self._house.clock.now()).total_seconds() if told else None)
             self._places_moved.clear()
             try:
                 self._show_places(await self._house.studio.places())
@@ -170,7 +171,7 @@ class CardKeeper:
             await asyncio.sleep(PLACES_EVERY_S)
 
     def _show_places(self, places: Mapping[JobId, Place]) -> None:
-        self.board.place_all(places)
+        self.board.place_all(places, self._house.clock.now())
         for card in self.board:
             if card.needs_painting:
                 self._wake(card.channel_id)
@@ -318,8 +319,8 @@ class CardKeeper:
         return now - posted_at(message_id) < CARD_LIFE
 
 
-async def _either(changed: asyncio.Event, wait_s: float) -> None:
-    """Until something changed or the time is up."""
+async def _either(changed: asyncio.Event, wait_s: float | None) -> None:
+    """Until something changed or the time is up; without a time, until something changed."""
     try:
         async with asyncio.timeout(wait_s):
             await changed.wait()

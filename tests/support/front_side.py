@@ -77,6 +77,7 @@ class SteeredStudio:
     bus: EventBus
     clock: Clock
     limits: Limits = field(default_factory=lambda: Limits(active_per_person=2, queue_length=1_000))
+    turn: timedelta = timedelta(seconds=30)  #: between two that wait
     is_paused: bool = False
     is_away: bool = False
     refusal: FulletError | None = None  #: what `submit` raises, such as a dark database
@@ -119,8 +120,8 @@ class SteeredStudio:
         return self.bus.subscribe()
 
     def _place(self, position: int, now: datetime) -> Place:
-        starts = now + timedelta(seconds=30 * position)
-        return Place(position=position, starts_at=starts, ends_at=starts + timedelta(seconds=30))
+        starts = now + self.turn * position
+        return Place(position=position, starts_at=starts, ends_at=starts + self.turn)
 
     # --- StudioAdmin ----------------------------------------------------------------------------------------------------
 

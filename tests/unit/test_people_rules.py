@@ -217,9 +217,12 @@ def test_a_card_needs_painting_only_when_a_person_would_see_a_difference() -> No
         return was_needed
 
     assert repainted()
-    board.place_all({job.id: Place(position=2, starts_at=NOW, ends_at=NOW + timedelta(seconds=5))})
+    in_a_moment = NOW + timedelta(seconds=5)
+    board.place_all({job.id: Place(position=2, starts_at=NOW, ends_at=in_a_moment)}, NOW - timedelta(seconds=1))
     assert not repainted()
-    board.place_all({job.id: Place(position=1, starts_at=NOW, ends_at=NOW)})
+    board.place_all({job.id: Place(position=2, starts_at=NOW, ends_at=in_a_moment)}, NOW + timedelta(seconds=6))
+    assert repainted(), "what was told has passed"
+    board.place_all({job.id: Place(position=1, starts_at=NOW, ends_at=NOW)}, NOW - timedelta(seconds=1))
     assert repainted()
     board.apply(JobProgressed(job_id=job.id, step=1, steps=8), now=1.0)
     assert repainted()
@@ -246,7 +249,7 @@ def test_late_events_change_nothing_about_a_card_that_is_over() -> None:
     card.is_final = True
     face = card.face
     assert board.apply(JobProgressed(job_id=job.id, step=5, steps=8), now=1.0) is None
-    board.place_all({job.id: Place(position=7, starts_at=NOW, ends_at=NOW)})
+    board.place_all({job.id: Place(position=7, starts_at=NOW, ends_at=NOW)}, NOW)
     assert card.face is face
 
 

@@ -65,6 +65,7 @@ class CardFace:
     elapsed_s: float = 0.0  #: since the start; written when the card is edited anyway
     was_requeued: bool = False  #: the server went away under it
     in_memory: InMemory = InMemory.THIS  #: the model that the GPU had as it began
+    tellings: int = 0  #: moments that passed before its turn came, so that another had to be told
     had_begun: bool = False  #: cancelled after a GPU had taken it: that share is not given back
 
     def looks_like(self, shown: CardFace) -> bool:
@@ -76,17 +77,19 @@ class CardFace:
         return self.state is shown.state is CardState.DRAWING and self.shared_by == shown.shared_by
 
     def _said(self) -> tuple[object, ...]:
-        return (self.state, self.position, self.step, self.steps, self.shared_by, self.preview, self.was_requeued)
+        return (
+            self.state, self.position, self.step, self.steps, self.shared_by, self.preview, self.was_requeued, self.tellings,
+        )  # fmt: skip
 
 
-def face_of_place(place: Place, *, was_requeued: bool = False) -> CardFace:
+def face_of_place(place: Place, *, was_requeued: bool = False, tellings: int = 0) -> CardFace:
     """What a waiting job shows."""
     if place.is_paused:
         return CardFace(state=CardState.PAUSED, was_requeued=was_requeued)
     if place.starts_at is None:
         return CardFace(state=CardState.AWAY, was_requeued=was_requeued)
     state = CardState.NEXT if place.position <= 1 else CardState.WAITING
-    return CardFace(state=state, position=place.position, moment=place.ends_at, was_requeued=was_requeued)
+    return CardFace(state=state, position=place.position, moment=place.ends_at, was_requeued=was_requeued, tellings=tellings)
 
 
 def queue_card(job: Job, face: CardFace, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from modules.discord.pace import EDITS_PER_WINDOW, KEPT_FOR_NEWS, STEP_EVERY_S, WINDOW_S
 from modules.discord.views.layout import Accent
@@ -48,6 +49,19 @@ async def test_a_card_tells_the_place_and_moves_up(front: Front, people: People)
     assert card.accent == Accent.BLURPLE
     await front.studio.cancel(first.id)
     assert second.id != first.id
+
+
+async def test_a_moment_that_passed_before_the_turn_came_is_told_anew_although_nothing_happened(
+    front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    front.studio.turn = timedelta(seconds=1)
+    _, card = await asked(front, bruno)
+    told = re.findall(r"<t:(\d+):R>", card.text)
+    again = await bruno.wait_for_message(
+        lambda m: m.id == card.id and re.findall(r"<t:(\d+):R>", m.text) not in ([], told), channel=card.channel_id
+    )
+    assert again.text.startswith(card.text.split(" · ")[0])
 
 
 async def test_a_card_follows_the_drawing_with_steps_and_a_preview_of_exactly_this_picture(front: Front, people: People) -> None:
