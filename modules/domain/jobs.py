@@ -139,7 +139,7 @@ class Job:
     generated_at: datetime | None = None
     #: GPU-seconds of the whole attempt it was part of, by ComfyUI's own clock.
     worked_s: float | None = None
-    #: Jobs that shared the attempt, itself included.
+    #: People whose jobs shared the attempt, its own included.
     shared_by: int = 1
     server: ServerName | None = None
     #: The attempt it is in, or that it came from; None while it waits.
@@ -174,6 +174,11 @@ class Attempt:
     boot_id: BootId
     jobs: tuple[Job, ...]
     claimed_at: datetime
+
+    @property
+    def shared_by(self) -> int:
+        """How many people's jobs are in it."""
+        return len({job.user_id for job in self.jobs})
 
     @property
     def slots(self) -> tuple[Slot, ...]:

@@ -316,7 +316,7 @@ class AttemptRun:
         self.started_monotonic = self._tools.clock.monotonic()
         for job in self.attempt.jobs:
             self._tools.events.publish(
-                JobStarted(job_id=job.id, server=self._server.name, shared_by=len(self.attempt.jobs), in_memory=self.in_memory)
+                JobStarted(job_id=job.id, server=self._server.name, shared_by=self.attempt.shared_by, in_memory=self.in_memory)
             )
         self._tools.changed()
 

@@ -49,6 +49,18 @@ async def test_only_jobs_still_in_the_attempt_become_submitted(database: Databas
     assert [(job.id, job.state) for job in again.jobs] == [(gone.id, JobState.CANCELLED), (here.id, JobState.SUBMITTED)]
 
 
+async def test_who_shares_an_attempt_only_with_themselves_shares_it_with_nobody(database: Database) -> None:
+    ana = a_person()
+    first, *_ = await accepted(database, a_request(ana), a_request(ana))
+    attempt = await submitted(database, oldest(2))
+    assert [job.shared_by for job in attempt.jobs] == [1, 1]
+    assert attempt.shared_by == 1
+    await database.jobs.settle_generated(attempt.id, first.id, pictures_for(first), a_report())
+    stored = await database.jobs.job(first.id)
+    assert stored is not None
+    assert stored.shared_by == 1
+
+
 async def test_a_result_is_stored_whole(database: Database, clock: SteeredClock) -> None:
     job, _other = await accepted(database, a_request(recipe=a_recipe(count=3, seed=40)), a_request())
     attempt = await submitted(database, oldest(2))

@@ -131,7 +131,7 @@ def _carry_out(
     taken = connection.execute(
         update(job)
         .where(job.c.id.in_(pick.job_ids), job.c.state.in_(SOURCES[JobState.SUBMITTING]))
-        .values(state=JobState.SUBMITTING, attempt_id=attempt_id, server=server, shared_by=len(pick.job_ids))
+        .values(state=JobState.SUBMITTING, attempt_id=attempt_id, server=server, shared_by=len(pick.charges))
         .returning(job)
     ).all()
     if len(taken) != len(charges):

@@ -21,8 +21,9 @@ from modules.utils.database.wakeups import Topic, tell
 
 # Built once: building a statement takes longer than running one like these.
 _MEMBERS = (
-    select(attempt.c.server, attempt_job.c.job_id)
+    select(attempt.c.server, attempt_job.c.job_id, job.c.user_id)
     .join(attempt_job, attempt_job.c.attempt_id == attempt.c.id)
+    .join(job, job.c.id == attempt_job.c.job_id)
     .where(attempt.c.id == bindparam("this_attempt"))
 )
 _KEEP = insert(blob)
@@ -210,11 +211,11 @@ def _tell_settled_jobs(connection: Connection, attempt_id: AttemptId, report: Ru
 
 
 def _made_by(connection: Connection, attempt_id: AttemptId, job_id: JobId) -> tuple[str, int]:
-    """The server a result comes from and how many jobs shared the attempt. Raises ValueError for a job that was not in it."""
+    """The server a result comes from and how many people shared the attempt. Raises ValueError for a job that was not in it."""
     members = connection.execute(_MEMBERS, {"this_attempt": attempt_id}).all()
     if job_id not in {member.job_id for member in members}:
         raise ValueError("the job was never part of this attempt")
-    return members[0].server, len(members)
+    return members[0].server, len({member.user_id for member in members})
 
 
 def _owe(connection: Connection, job_id: JobId, kind: MessageKind, now: datetime) -> None:
