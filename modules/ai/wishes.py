@@ -46,7 +46,7 @@ def read_whole(value: object, field: str, allowed: Range) -> int:
     elif isinstance(value, float) and value.is_integer():
         number = int(value)
     if number is None:
-        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field)
+        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field, example=12)
     _need_inside(number, field, allowed)
     return number
 
@@ -59,7 +59,7 @@ def read_decimal(value: object, field: str, allowed: Range) -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         number = float(value)
     if number is None:
-        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field)
+        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field, example=5.5)
     _need_inside(number, field, allowed)
     return number
 

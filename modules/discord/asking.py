@@ -18,6 +18,7 @@ from modules.domain.images import BlobId
 from modules.domain.jobs import JobId, JobRequest, Origin
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
+from modules.domain.recipes import Recipe
 from modules.domain.records import PersonSettings
 from modules.domain.sessions import Session
 from modules.utils.images import read_recipe
@@ -58,14 +59,15 @@ class Asking:
         """Check, make sure of the session channel, submit. `guild_id`: for a button pressed in a direct message; `settings`: the
         person's, for a caller who has them already.
 
-        Raises what the catalogue and the studio raise, PROMPT_BLOCKED, MODEL_AGE_RESTRICTED, NOT_IN_A_GUILD, and what making a
-        channel raises.
+        Raises what the catalogue and the studio raise, PICTURE_GONE, PROMPT_BLOCKED, MODEL_AGE_RESTRICTED, NOT_IN_A_GUILD, and
+        what making a channel raises.
         """
         member = await self._member(interaction, guild_id)
         if settings is None:
             settings = await self._house.people.settings(UserId(member.id))
         language = settings.language or interaction.locale.value
         recipe, work = self._house.catalogue.resolve(wish)
+        await self._check_pictures(recipe)
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
         spec = self._house.catalogue.model(recipe.model)
         check_wish(wish, spec, guild_settings, interaction.channel)
@@ -96,6 +98,12 @@ class Asking:
             )
         )
         return Accepted(ticket, session, language)
+
+    async def _check_pictures(self, recipe: Recipe) -> None:
+        """What it is made from may have been deleted since: said now rather than when its turn comes. Raises PICTURE_GONE."""
+        for blob_id in (recipe.source, recipe.reference):
+            if blob_id is not None and await self._house.blobs.get(blob_id) is None:
+                raise FulletError(ErrorCode.PICTURE_GONE)
 
     async def upload(self, attachment: discord.Attachment) -> BlobId:
         """Read, check and keep an attached picture. Its address is not kept. Raises PICTURE_*."""

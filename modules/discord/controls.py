@@ -12,7 +12,7 @@ from modules.discord.asking import Accepted, Asking
 from modules.discord.checks import check_addressee, check_owner
 from modules.discord.drafts import draft_of
 from modules.discord.edits import Edits
-from modules.discord.failures import show_privately
+from modules.discord.failures import sentence, show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.lineage import Lineage
@@ -33,6 +33,21 @@ from modules.domain.images import BlobId
 from modules.domain.jobs import Job, JobId, Origin
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
+
+FORM_ACTS = (Act.FORM_WORDS, Act.FORM_STRENGTHS, Act.FORM_GENERATE, Act.FORM_DEFAULT)
+
+#: What is wrong with what was typed, so that changing it helps.
+ABOUT_WORDS = frozenset(
+    {
+        ErrorCode.PROMPT_EMPTY,
+        ErrorCode.PROMPT_TOO_LONG,
+        ErrorCode.PROMPT_BLOCKED,
+        ErrorCode.SIZE_INVALID,
+        ErrorCode.SIZE_OUT_OF_RANGE,
+        ErrorCode.VALUE_OUT_OF_RANGE,
+        ErrorCode.VALUE_NOT_A_NUMBER,
+    }
+)
 
 Interaction = discord.Interaction[discord.Client]
 Deed = Callable[[Interaction, Job, Press], Awaitable[None]]
@@ -61,6 +76,18 @@ class Controls:
         self._lineage = Lineage(house)
         self._typed = TypedWindows(house.control)
         self._presses = Presses()
+        self._acts: dict[Act, Callable[[Interaction, Press], Awaitable[None]]] = {
+            Act.MY_QUEUE: lambda interaction, _: own.show_queue(interaction),
+            Act.HISTORY: lambda interaction, press: own.show_history(interaction, press.argument),
+            Act.REFERENCE_EDIT: lambda interaction, _: edits.open_last(interaction),
+            Act.REFERENCE_DROP: lambda interaction, _: edits.drop(interaction),
+            Act.ERASE_ME: lambda interaction, _: own.erase(interaction),
+            Act.DELETE: self._ask_to_delete,
+            Act.DELETE_NOW: self._delete,
+            **dict.fromkeys(FORM_ACTS, self._press_form),
+            **dict.fromkeys((Act.START_OVER, Act.RECALL_DRAW, Act.RECALL_FORM), recalls.press),
+        }
+        #: What is done with a stored job.
         self._deeds: dict[Act, Deed] = {
             Act.CANCEL: self._cancel,
             Act.RETRY: self._again,
@@ -73,8 +100,6 @@ class Controls:
             Act.REMIX: self._open_remix,
             Act.RECIPE: self._show_recipe,
             Act.SEND_AGAIN: self._send_again,
-            Act.DELETE: self._ask_to_delete,
-            Act.DELETE_NOW: self._delete,
         }
 
     async def press(self, interaction: Interaction, press: Press) -> None:
@@ -82,25 +107,12 @@ class Controls:
         if self._presses.is_repeated(interaction, press):
             await interaction.response.defer()
             return
-        match press.act:
-            case None:
-                await self._pressed_job(interaction, press)
-            case Act.MY_QUEUE:
-                await self._own.show_queue(interaction)
-            case Act.HISTORY:
-                await self._own.show_history(interaction, press.argument)
-            case Act.FORM_WORDS | Act.FORM_STRENGTHS | Act.FORM_GENERATE | Act.FORM_DEFAULT:
-                await self._form.press(interaction, press.act)
-            case Act.START_OVER | Act.RECALL_DRAW | Act.RECALL_FORM:
-                await self._recalls.press(interaction, press)
-            case Act.REFERENCE_EDIT:
-                await self._edits.open_last(interaction)
-            case Act.REFERENCE_DROP:
-                await self._edits.drop(interaction)
-            case Act.ERASE_ME:
-                await self._own.erase(interaction)
-            case act:
-                await self._deeds[act](interaction, await self._pressed_job(interaction, press), press)
+        if press.act is None:
+            await self._pressed_job(interaction, press)
+        elif act := self._acts.get(press.act):
+            await act(interaction, press)
+        else:
+            await self._deeds[press.act](interaction, await self._pressed_job(interaction, press), press)
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """One modal sent."""
@@ -124,11 +136,20 @@ class Controls:
                 await self._remix(interaction, job, submission)
 
     async def _remix(self, interaction: Interaction, job: Job, submission: Submission) -> None:
-        """What was typed is kept until it is right: the button then opens the window with it."""
+        """What was typed is kept until it is right: the button opens the window with it."""
         user_id = UserId(interaction.user.id)
         await self._typed.keep(user_id, job.id, submission.answers, self._house.clock.now())
-        wish = self._remixed(job, submission)
-        done = await self._asking.ask(interaction, wish, Origin.REMIX, guild_id=job.guild_id, parent_id=job.id)
+        try:
+            wish = self._remixed(job, submission)
+            done = await self._asking.ask(interaction, wish, Origin.REMIX, guild_id=job.guild_id, parent_id=job.id)
+        except FulletError as error:
+            if error.code not in ABOUT_WORDS:
+                raise
+            texts = await self._voices.for_person(interaction)
+            reopen = button(Act.REMIX, texts("button.change"), job.id, emoji="✏️")
+            fault = sentence(error.code.value, error.params.items(), texts)
+            await show_privately(interaction, notice(f"{fault} {texts('form.kept')}", reopen, accent=Accent.RED))
+            return
         await self._typed.drop(user_id)
         await self._show_place(interaction, done, job.guild_id)
 
@@ -140,6 +161,10 @@ class Controls:
             source = await self._asking.picture_for_edit(interaction, None)
         done = await self._edits.ask(interaction, source, submission.text("prompt"))
         await self._show_place(interaction, done, GuildId(interaction.guild_id or 0))
+
+    async def _press_form(self, interaction: Interaction, press: Press) -> None:
+        assert press.act is not None
+        await self._form.press(interaction, press.act)
 
     # --- deeds ----------------------------------------------------------------------------------------------------------
 
@@ -204,22 +229,29 @@ class Controls:
     async def _send_again(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.send_again(interaction, job)
 
-    async def _ask_to_delete(self, interaction: Interaction, job: Job, press: Press) -> None:
-        texts = await self._voices.for_person(interaction)
-        asked_on = to_base36(interaction.message.id) if interaction.message else ""
-        yes = button(Act.DELETE_NOW, texts("button.delete_now"), job.id, asked_on, style=discord.ButtonStyle.danger)
-        await show_privately(interaction, notice(texts("delete.question", count=job.recipe.count), yes, accent=Accent.RED))
+    async def _ask_to_delete(self, interaction: Interaction, press: Press) -> None:
+        """Also where everything but the message was erased before."""
+        texts, message = await self._voices.for_person(interaction), interaction.message
+        job = await self._stored_job(interaction, press)
+        count = job.recipe.count if job else len(message.attachments) if message else 1
+        asked_on = to_base36(message.id) if message else ""
+        yes = button(Act.DELETE_NOW, texts("button.delete_now"), press.job_id, asked_on, style=discord.ButtonStyle.danger)
+        await show_privately(interaction, notice(texts("delete.question", count=count), yes, accent=Accent.RED))
 
-    async def _delete(self, interaction: Interaction, job: Job, press: Press) -> None:
+    async def _delete(self, interaction: Interaction, press: Press) -> None:
+        """Asked privately, so whoever presses is who was asked."""
         await interaction.response.defer()
         texts = await self._voices.for_person(interaction)
-        await self._house.blobs.erase_job(job.id)
+        stored = await self._house.jobs.job(press.job_id) if press.job_id else None
+        job = check_owner(stored, interaction) if stored else None
+        if job is not None:
+            await self._house.blobs.erase_job(job.id)
         if press.argument and interaction.channel_id is not None:
             # The very message it was asked on: the store learns its id a moment after people see it.
             await self._own.remove_message(ChannelId(interaction.channel_id), MessageId(int(press.argument, 36)))
-        elif job.result_message_id is not None:
+        elif job is not None and job.result_message_id is not None:
             await self._own.remove_message(job.channel_id, job.result_message_id)
-        await interaction.edit_original_response(view=notice(texts("delete.done", count=job.recipe.count)))
+        await interaction.edit_original_response(view=notice(texts("delete.done", count=job.recipe.count if job else 1)))
 
     # --- shared ---------------------------------------------------------------------------------------------------------
 
@@ -252,11 +284,18 @@ class Controls:
 
     async def _pressed_job(self, interaction: Interaction, press: Press) -> Job:
         """The job of a button, for whoever may act on it. Raises RECIPE_GONE where only its message is left, JOB_*."""
+        job = await self._stored_job(interaction, press)
+        if job is None:
+            raise FulletError(ErrorCode.RECIPE_GONE)
+        return job
+
+    async def _stored_job(self, interaction: Interaction, press: Press) -> Job | None:
+        """The same; None where only its message is left, which is then the presser's. Raises JOB_*."""
         job = await self._house.jobs.job(press.job_id) if press.job_id else None
         message = interaction.message
         if job is None and message is not None and not message.flags.ephemeral:
             check_addressee(message, interaction)
-            raise FulletError(ErrorCode.RECIPE_GONE)
+            return None
         return check_owner(job, interaction)
 
     async def _picture(self, job_id: JobId, index: int) -> BlobId:

@@ -18,7 +18,7 @@ def whole_number(text: str, field: str, low: int, high: int) -> int | None:
     if not typed:
         return None
     if not _WHOLE.fullmatch(typed):
-        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field)
+        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field, example=12)
     number = int(typed)
     if not low <= number <= high:
         raise FulletError(ErrorCode.VALUE_OUT_OF_RANGE, field=field, low=low, high=high)
@@ -31,7 +31,7 @@ def decimal_number(text: str, field: str, low: float, high: float) -> float | No
     if not typed:
         return None
     if not _DECIMAL.fullmatch(typed):
-        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field)
+        raise FulletError(ErrorCode.VALUE_NOT_A_NUMBER, field=field, example=5.5)
     number = float(typed.replace(",", "."))
     if not low <= number <= high:
         raise FulletError(ErrorCode.VALUE_OUT_OF_RANGE, field=field, low=low, high=high)

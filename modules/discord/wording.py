@@ -52,6 +52,11 @@ def clock_time(at: datetime) -> str:
     return f"<t:{round(at.timestamp())}:T>"
 
 
+def date_and_time(at: datetime) -> str:
+    """The same in full, for what reads "since ..."."""
+    return f"<t:{round(at.timestamp())}:f>"
+
+
 def mention(user_id: int) -> str:
     """A person; whether it pings is decided by `AllowedMentions`, not by the text."""
     return f"<@{user_id}>"

@@ -22,7 +22,7 @@ class ErrorCode(StrEnum):
     SIZE_INVALID = "size_invalid"  # text, example
     SIZE_OUT_OF_RANGE = "size_out_of_range"  # min_px, max_px, max_megapixels
     VALUE_OUT_OF_RANGE = "value_out_of_range"  # field, low, high
-    VALUE_NOT_A_NUMBER = "value_not_a_number"  # field
+    VALUE_NOT_A_NUMBER = "value_not_a_number"  # field, example
     CHOICE_UNKNOWN = "choice_unknown"  # field, value
     PICTURE_MISSING = "picture_missing"
     PICTURE_WRONG_TYPE = "picture_wrong_type"

@@ -65,11 +65,9 @@ _PREVIEW_QUALITIES = (80, 65, 50, 35)
 def sanitise_upload(data: bytes, *, filename: str) -> Picture:
     """Decode what a person sent and encode it anew: first frame, upright, without metadata or transparency.
 
-    Lossless sources become PNG, JPEG stays JPEG (quality 95, full colour). Raises PICTURE_MISSING, PICTURE_TOO_LARGE (limit_mib),
+    Lossless sources become PNG, JPEG stays JPEG (quality 95, full colour). Raises PICTURE_TOO_LARGE (limit_mib),
     PICTURE_WRONG_TYPE, PICTURE_TOO_MANY_PIXELS (limit_megapixels), PICTURE_BROKEN.
     """
-    if not data:
-        raise FulletError(ErrorCode.PICTURE_MISSING)
     if len(data) > MAX_UPLOAD_MIB * 1024 * 1024:
         raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_MIB)
     if PurePath(filename).suffix.lower() not in _EXTENSIONS:

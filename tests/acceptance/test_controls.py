@@ -125,8 +125,12 @@ async def test_remix_is_prefilled_refuses_nonsense_and_draws_what_was_changed(st
         assert window.typed["prompt"] == f"a picture of {one.person.username}"
         assert window.typed["seed"] == seed_of(result)
         wrong = await one.person.submit(window, seed="1e9")
-        assert one.texts("error.value_not_a_number", field=one.texts("field.seed")) in wrong.text
-        one.must_be_accepted(await one.person.submit(await one.open(result, "remix"), prompt="an owl", seed="１２３"))
+        assert one.texts("error.value_not_a_number", field=one.texts("field.seed"), example=12) in wrong.text
+        assert one.texts("form.kept") in wrong.text
+        assert wrong.message is not None
+        again = await one.open(wrong.message, "change")
+        assert again.typed["seed"] == "1e9"
+        one.must_be_accepted(await one.person.submit(again, prompt="an owl", seed="１２３"))
         drawn = await one.result_after(newest)
         assert "an owl" in drawn.text
         assert seed_of(drawn) == "123"

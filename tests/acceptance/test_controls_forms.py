@@ -69,7 +69,7 @@ async def test_the_form_keeps_what_was_typed_over_a_kill_and_draws_exactly_that(
         assert form.button(one.texts("gen.generate")).disabled
         typed = await window(one, form, "gen.words")
         await one.person.submit(typed, prompt=f"a form of {one.person.username}", steps="1e9", cfg="5.5", seed="４２")
-        form = await shows(one, form, "“1e9”", one.texts("error.value_not_a_number", field=one.texts("field.steps")))
+        form = await shows(one, form, "“1e9”", one.texts("error.value_not_a_number", field=one.texts("field.steps"), example=12))
         typed = await window(one, form, "gen.words")
         assert (typed.typed["steps"], typed.typed["cfg"]) == ("1e9", "5.5")
         await one.person.submit(typed, steps="7")
@@ -164,6 +164,11 @@ async def test_after_everything_was_erased_a_picture_can_still_be_started_from(s
         newest = await one.newest_result()
         await one.person.press(form.message, one.texts("gen.generate"))
         assert "to be forgotten" in (await one.result_after(newest)).text
+        question = await one.press(result, "delete")
+        assert question.message is not None
+        assert one.texts("delete.question", count=1) in question.message.text
+        await one.press(question.message, "delete_now")
+        await one.person.wait_for("MESSAGE_DELETE", lambda d, result=result: d["id"] == result.id)  # type: ignore[misc]
 
 
 async def test_blocked_words_and_bans_hold_over_a_kill(stage: Stage) -> None:

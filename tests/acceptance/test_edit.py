@@ -138,7 +138,7 @@ TOO_BIG = "That file is too big. Up to 10 MiB works; save it smaller and try aga
         pytest.param("notes.png", b"hello", WRONG_TYPE, id="a text that calls itself a picture"),
         pytest.param("moving.gif", an_animation(form="GIF"), WRONG_TYPE, id="gif"),
         pytest.param("moving.png", an_animation(form="GIF"), WRONG_TYPE, id="gif that calls itself png"),
-        pytest.param("empty.png", b"", MISSING, id="nothing at all"),
+        pytest.param("empty.png", b"", WRONG_TYPE, id="nothing at all"),
         pytest.param("half.png", a_picture(size=(900, 900))[:600], BROKEN, id="cut off"),
         pytest.param("half.jpg", a_picture("red", (900, 900), "JPEG")[:600], BROKEN, id="cut off jpeg"),
         pytest.param("bomb.png", a_bomb(), TOO_MANY_PIXELS, id="decompression bomb"),

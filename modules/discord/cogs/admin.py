@@ -225,5 +225,5 @@ class Admin(Moderation):
         jobs: Sequence[Job] = await self.bot.house.jobs.jobs(states=ACTIVE_STATES, limit=SEARCHED_JOBS)
         found = next((job.id for job in jobs if short_id(job.id) == wanted), None) or from_base36(wanted)
         if found is None or not any(job.id == found and job.state is not JobState.GENERATED for job in jobs):
-            raise FulletError(ErrorCode.JOB_UNKNOWN)
+            raise FulletError(ErrorCode.CHOICE_UNKNOWN, field="job", value=typed)
         return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from discord import ui
 
 from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import channel_link, mention, moment, plain, small
+from modules.discord.wording import channel_link, date_and_time, mention, moment, plain, small
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import Job, short_id
 from modules.domain.queue import QueueStatus, ServerStatus
@@ -104,12 +104,12 @@ def _server(server: ServerStatus, texts: Texts) -> str:
     state = texts(f"server_state.{server.state}" if server.state in _LIGHTS else "server_state.starting")
     facts = [
         texts("admin.status.running", count=len(server.running), ahead=len(server.ahead)),
-        texts("admin.status.speed", number=server.pictures_per_minute) if server.pictures_per_minute else "",
+        texts("admin.status.speed", count=round(server.pictures_per_minute)) if server.pictures_per_minute else "",
         texts("admin.status.loaded", model=plain(server.loaded, 60)) if server.loaded else "",
         texts("admin.status.comfyui", version=plain(server.version, 20)) if server.version else "",
         texts(f"merge.{server.merge_protocol}") if server.merge_protocol in {"none", "encode", "full"} else "",
     ]
-    lines = [f"{light} **{plain(server.name, 60)}** · {state} {moment(server.since)}", small(*facts)]
+    lines = [f"{light} **{plain(server.name, 60)}** · {state} {date_and_time(server.since)}", small(*facts)]
     if server.last_error:
         fault = f"fault.{server.last_error}"
         words = texts(fault if fault in texts.sentences else "fault.unknown")

@@ -139,3 +139,15 @@ async def test_remix_asks_an_edit_and_a_variation_only_what_they_take(front: Fro
     await bruno.submit(window, prompt="at noon", count="2")
     again = (await front.studio.only_job()).recipe
     assert (again.prompt, again.count, again.source, again.seed) == ("at noon", 2, edited.recipe.source, edited.recipe.seed)
+
+
+async def test_what_was_made_from_a_deleted_picture_is_refused_at_once_instead_of_failing_in_its_turn(
+    front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    original, result = await drawn(front, bruno)
+    _, larger = await enlarged(front, bruno, result)
+    await front.database.blobs.erase_job(original.id)
+    answer = await bruno.press(larger, "Again")
+    assert "The picture for that is no longer stored" in answer.text
+    assert len(await front.database.jobs.jobs()) == 2

@@ -114,5 +114,5 @@ async def test_pictures_that_were_erased_cannot_be_sent_again(door: FrontDoor, f
     page = await page_of(bruno)
     await front.database.blobs.erase_job(job.id)
     answer = await bruno.press(page, "Send again")
-    assert "That picture is no longer stored" in answer.text
+    assert "The picture for that is no longer stored" in answer.text
     assert (await front.studio.job(job.id)).state is JobState.UNDELIVERABLE
