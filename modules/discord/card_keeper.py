@@ -121,8 +121,8 @@ class CardKeeper:
         match event:
             case JobAccepted(job_id=job_id):
                 await self._hang(job_id)
-            case JobSettled(job_id=job_id, state=state):
-                await self._settle(job_id, state)
+            case JobSettled():
+                await self._settle(event)
             case QueueChanged() | QueuePaused() | ServerLost() | ServerBack():
                 self._places_moved.set()
             case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued() | JobStranded():
@@ -143,16 +143,17 @@ class CardKeeper:
             card = self.board.hang(job, place)
             self._wake(card.channel_id)
 
-    async def _settle(self, job_id: JobId, state: JobState) -> None:
-        card = self.board.get(job_id)
+    async def _settle(self, event: JobSettled) -> None:
+        card = self.board.get(event.job_id)
         if card is None:
             return
-        match state:
+        match event.state:
             case JobState.GENERATED if card.face.state is not CardState.FINISHING:
                 card.face = CardFace(state=CardState.FINISHING, preview=card.face.preview)
             case JobState.CANCELLED:
                 card.preview = None
-                card.face, card.is_final = CardFace(state=CardState.CANCELLED, had_begun=card.has_begun), True
+                card.face = CardFace(state=CardState.CANCELLED, had_begun=card.has_begun, by_admin=event.by_admin)
+                card.is_final = True
             case JobState.DELIVERED | JobState.UNDELIVERABLE:
                 card.is_over = True
             case _:
@@ -200,7 +201,7 @@ class CardKeeper:
                 if now is None:
                     self.board.drop(card.job.id)
                 elif now.state.is_over:
-                    await self._settle(now.id, now.state)
+                    await self._settle(JobSettled(job_id=now.id, state=now.state))
         if is_first:
             await self._take_leftovers()
         self._show_places(places)
@@ -211,7 +212,7 @@ class CardKeeper:
         for job in await self._house.jobs.jobs(states=over, limit=LEFTOVERS):
             if job.card_message_id is not None:
                 self.board.hang(job, None)
-                await self._settle(job.id, job.state)
+                await self._settle(JobSettled(job_id=job.id, state=job.state))
 
     # --- painting -------------------------------------------------------------------------------------------------------
 

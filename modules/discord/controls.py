@@ -170,7 +170,10 @@ class Controls:
 
     async def _cancel(self, interaction: Interaction, job: Job, press: Press) -> None:
         await interaction.response.defer()
-        await self._house.studio.cancel(job.id)  # the card shows it
+        if interaction.user.id == job.user_id:  # the card shows it
+            await self._house.studio.cancel(job.id)
+        else:
+            await self._house.admin.cancel_for(job.id, UserId(interaction.user.id))
         if interaction.message is not None and interaction.message.flags.ephemeral:
             await self._own.show_queue(interaction)
 

@@ -76,6 +76,7 @@ class JobSettled:
 
     job_id: JobId
     state: JobState
+    by_admin: bool = False  #: cancelled by somebody else than its person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

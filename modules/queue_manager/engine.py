@@ -75,7 +75,7 @@ class Engine:
             place, active = Place(position=1, starts_at=None, ends_at=None), 1
         return Accepted(job=job, place=place, active=active, limit=self._limits.active_per_person)
 
-    async def cancel(self, job_id: JobId) -> Job:
+    async def cancel(self, job_id: JobId, *, by_admin: bool = False) -> Job:
         """Cancel in any active state; touches nobody else's picture."""
         found = await self._crew.jobs.cancel(job_id)
         if found is None:
@@ -84,7 +84,7 @@ class Engine:
         job, before = found
         self._crew.retries.is_over(job_id)
         log.info("job_cancelled", job_id=str(job_id), was=before.value)
-        self._crew.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
+        self._crew.events.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED, by_admin=by_admin))
         self.changed()
         return job
 

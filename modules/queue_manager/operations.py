@@ -70,7 +70,7 @@ class Operations:
 
     async def cancel_for(self, job_id: JobId, actor: UserId) -> Job:
         """Cancel somebody's job."""
-        job = await self._engine.cancel(job_id)
+        job = await self._engine.cancel(job_id, by_admin=True)
         await self._done(actor, "job_cancelled", str(job_id))
         return job
 

@@ -165,7 +165,9 @@ async def test_an_administrator_cancels_somebodys_job_and_everyone_in_admin_tool
     assert f"Cancelled {choice.value}" in answer.text
     line = await elena.wait_for_message(lambda m: f"Cancelled {choice.value}" in m.text, channel=TOOLS, timeout=PATIENCE_S)
     assert elena.mention in line.text
-    await guest.wait_for_message(lambda m: "Cancelled" in m.text, timeout=PATIENCE_S)
+    card = await guest.wait_for_message(lambda m: "Cancelled" in m.text, timeout=PATIENCE_S)
+    assert "an administrator cancelled it" in card.text
+    assert "your turn was not used up" in card.text
     await elena.slash("admin resume")
     assert await results(guest) == []
 

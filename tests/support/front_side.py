@@ -98,11 +98,11 @@ class SteeredStudio:
         active = await self.database.jobs.active_count(job.user_id)
         return SteeredTicket(job=job, place=place, active=active, limit=self.limits.active_per_person)
 
-    async def cancel(self, job_id: JobId) -> Job:
+    async def cancel(self, job_id: JobId, *, by_admin: bool = False) -> Job:
         done = await self.database.jobs.cancel(job_id)
         if done is None:
             raise FulletError(ErrorCode.JOB_OVER)
-        self.bus.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED))
+        self.bus.publish(JobSettled(job_id=job_id, state=JobState.CANCELLED, by_admin=by_admin))
         self.bus.publish(QueueChanged())
         return done[0]
 
@@ -147,7 +147,8 @@ class SteeredStudio:
         self.acts.append(("enable", server))
 
     async def cancel_for(self, job_id: JobId, actor: UserId) -> Job:
-        return await self.cancel(job_id)
+        self.acts.append(("cancel_for", str(job_id)))
+        return await self.cancel(job_id, by_admin=True)
 
     async def requeue(self, job_id: JobId, actor: UserId) -> Job:
         self.acts.append(("requeue", str(job_id)))

@@ -66,6 +66,7 @@ class CardFace:
     was_requeued: bool = False  #: the server went away under it
     in_memory: InMemory = InMemory.THIS  #: the model that the GPU had as it began
     tellings: int = 0  #: moments that passed before its turn came, so that another had to be told
+    by_admin: bool = False  #: cancelled by somebody else
     had_begun: bool = False  #: cancelled after a GPU had taken it: that share is not given back
 
     def looks_like(self, shown: CardFace) -> bool:
@@ -128,6 +129,8 @@ def _notes(face: CardFace, texts: Texts) -> list[str]:
         notes.append(texts("card.away_note"))
     if face.state is CardState.STRANDED:
         notes.append(texts("card.stranded_note"))
+    if face.by_admin:
+        notes.append(texts("card.cancelled_by_admin"))
     if face.state is CardState.CANCELLED:
         notes.append(texts("card.cancelled_begun" if face.had_begun else "card.cancelled_note"))
     if face.state is CardState.DRAWING and face.elapsed_s >= 1:

@@ -117,7 +117,19 @@ async def test_an_admin_cancels_somebodys_job_by_its_short_id(front: Front, peop
     answer = await elena.slash("admin cancel", job=job.id.hex[:8])
     assert answer.text == f"Cancelled {job.id.hex[:8]} of Bruno."
     card = await bruno.wait_for_message(lambda m: "Cancelled" in m.text, channel="session-bruno")
+    assert "an administrator cancelled it" in card.text
     assert "your turn was not used up" in card.text
+
+
+async def test_an_admin_who_presses_cancel_on_somebodys_card_does_it_as_an_admin(front: Front, people: People) -> None:
+    elena, bruno = await people.be("elena"), await people.be("bruno")
+    await bruno.slash("imagine", model="z-image", prompt="a fox")
+    job = await front.studio.only_job()
+    card = await elena.wait_for_message(lambda m: "a fox" in m.text, channel=str(job.channel_id))
+    await elena.press(card, "Cancel")
+    told = await bruno.wait_for_message(lambda m: "Cancelled" in m.text, channel="session-bruno")
+    assert "an administrator cancelled it" in told.text
+    assert front.studio.acts == [("cancel_for", str(job.id))]
 
 
 def _open_to_everybody(front: Front) -> None:
