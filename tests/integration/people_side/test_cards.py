@@ -177,8 +177,6 @@ async def test_a_cancel_does_not_wait_behind_the_steps_of_another_card(door: Fro
     """Two cards talk until the channel's five seconds hold no more steps; the press is shown within the same five seconds."""
     bruno = await people.be("bruno")
     drawn = [await asked(front, bruno, f"fox number {number}") for number in range(2)]
-    for job, _ in drawn:
-        await front.studio.start(job)
 
     async def talk() -> None:
         for step in itertools.count(1):
@@ -190,15 +188,18 @@ async def test_a_cancel_does_not_wait_behind_the_steps_of_another_card(door: Fro
         """A card that is hung counts, too."""
         return [datetime.fromisoformat(call.at).timestamp() for call in door.calls(f"{EDITS}|{POSTS}")]
 
-    def has_no_room_for_steps() -> bool:
-        """Both cards have had a step to show for a while, and neither may."""
-        return bool(edited_at()) and time.time() - edited_at()[-1] > STEP_EVERY_S + 0.2
+    async def still_for(seconds: float) -> None:
+        async with asyncio.timeout(30):
+            while time.time() - edited_at()[-1] <= seconds:  # noqa: ASYNC110 (the stand-in's journal is the fact)
+                await asyncio.sleep(0.02)
 
+    await still_for(WINDOW_S)  # that the cards were hung counts no more
+    for job, card in drawn:
+        await front.studio.start(job)
+        await bruno.wait_for_message(lambda m, card=card: m.id == card.id and m.text != card.text)  # type: ignore[misc]
     async with asyncio.TaskGroup() as group:
         talking = group.create_task(talk())
-        async with asyncio.timeout(30):
-            while not has_no_room_for_steps():  # noqa: ASYNC110 (the stand-in's journal is the fact)
-                await asyncio.sleep(0.02)
+        await still_for(STEP_EVERY_S + 0.2)  # both have had a step to show for a while, and neither may
         before = edited_at()
         await bruno.press(drawn[0][1], "Cancel")
         await becomes(bruno, drawn[0][1], "Cancelled")
