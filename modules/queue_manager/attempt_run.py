@@ -339,7 +339,8 @@ class AttemptRun:
         self._let_go_of_gpu(report)
         wanted = await self._collector.in_flight()
         for job in wanted:
-            self._tools.events.publish(JobFinishing(job_id=job.id))
+            if job.attempt_id == self.attempt.id:  # not of one that an operator sent back to its place
+                self._tools.events.publish(JobFinishing(job_id=job.id))
         return await self._judge(await self._collector.collect(wanted, report), report)
 
     async def _judge(self, left: Sequence[Job], report: RunReport) -> RunOutcome:

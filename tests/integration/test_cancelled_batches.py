@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from modules.domain.events import JobFinishing, JobRequeued, JobStarted
 from modules.domain.jobs import JobId, JobState
 from modules.domain.servers import RunPhase
 from tests.support.troubles import ADMIN, delivered
@@ -127,6 +128,19 @@ async def test_cancelling_the_only_job_of_a_prompt_stops_the_gpu_and_one_of_many
     assert delivered(world, shared[1])
     assert world.job(shared[0]).state is JobState.CANCELLED
     assert not world.wrongs()
+
+
+@played(servers=2)
+async def test_of_a_requeued_job_nothing_is_told_any_more_by_the_run_it_left(world: World) -> None:
+    for comfy in world.comfys:
+        comfy.picture_s = 30.0
+    job = await world.ask(1)
+    await world.until(lambda: any(comfy.runs for comfy in world.comfys), "the start")
+    seen = len(world.life.seen)
+    await world.life.operations.requeue(job, ADMIN)
+    await world.until_over()
+    told = [type(event) for event in world.life.seen[seen:] if getattr(event, "job_id", None) == job]
+    assert [kind for kind in told if kind in {JobRequeued, JobStarted, JobFinishing}] == [JobRequeued, JobStarted, JobFinishing]
 
 
 @played()
