@@ -295,6 +295,7 @@ class Controls:
     async def _stored_job(self, interaction: Interaction, press: Press) -> Job | None:
         """The same; None where only its message is left, which is then the presser's. Raises JOB_*."""
         job = await self._house.jobs.job(press.job_id) if press.job_id else None
+        job = None if job is not None and job.is_erased else job
         message = interaction.message
         if job is None and message is not None and not message.flags.ephemeral:
             check_addressee(message, interaction)

@@ -150,6 +150,11 @@ class Job:
     result_message_id: MessageId | None = None
 
     @property
+    def is_erased(self) -> bool:
+        """Its person had everything erased; what is left serves fairness and the count of jobs."""
+        return not self.display_name
+
+    @property
     def waited_s(self) -> float | None:
         """Seconds from acceptance to the start of the drawing that worked."""
         return None if self.started_at is None else max(0.0, (self.started_at - self.accepted_at).total_seconds())

@@ -271,6 +271,24 @@ async def test_settings_are_kept_and_used(front: Front, people: People) -> None:
     assert "Size: **as usual here**" in reset.text
 
 
+async def test_after_erasing_a_cancelled_card_can_still_be_started_from(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    await bruno.slash("imagine", model="z-image", prompt="a fox in the snow")
+    job = await front.studio.only_job()
+    card = await bruno.wait_for_message(lambda m: "a fox in the snow" in m.text, channel=str(job.channel_id))
+    await front.studio.start(job)
+    asked = await bruno.slash("mydata erase")
+    assert asked.message is not None
+    await bruno.press(asked.message, "Erase everything")
+    card = await bruno.wait_for_message(lambda m: m.id == card.id and "Cancelled" in m.text, channel=str(job.channel_id))
+    await bruno.wait_for_message(lambda m: "Nothing about you is stored" in m.text)
+    gone = await bruno.press(card, "Again")
+    assert "settings are gone" in gone.text
+    assert gone.message is not None
+    form = await bruno.press(gone.message, "Remix")
+    assert "a fox in the snow" in form.text
+
+
 async def test_my_data_can_be_taken_and_erased(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     job, _ = await delivered(front, bruno)
