@@ -14,7 +14,9 @@ DOUBLE_PRESS = timedelta(seconds=1.5)
 #: Where Cancel was, a card then shows Again, and the list of `/queue` the next job's Cancel. Whoever presses so soon after that
 #: change still means the first: to see the change, read it and want something else takes longer. It counts from the change, not
 #: from the press before: a card was seen to change as late as 3.9 s after that.
-READING_TIME = timedelta(seconds=2)
+READING_TIME = timedelta(seconds=1)
+#: In the list the next job's Cancel looks the same as the one before, so nothing needs to be read: only a double click is caught.
+MOVING_UP = timedelta(seconds=0.7)
 #: Meant as often as they are pressed: a page further, and one job more.
 _MEANT_EACH_TIME = frozenset({Act.HISTORY, Act.CANCEL})
 _WHERE_CANCEL_WAS = frozenset({Act.RETRY, Act.CANCEL})
@@ -44,7 +46,7 @@ class Presses:
             self._last.popitem(last=False)
         if press.act in _WHERE_CANCEL_WAS and self._has_cancelled_another(key):
             shown_at = message.edited_at or message.created_at
-            if at - shown_at < READING_TIME:
+            if at - shown_at < (READING_TIME if press.act is Act.RETRY else MOVING_UP):
                 return True
         return press.act not in _MEANT_EACH_TIME and before is not None and at - before < DOUBLE_PRESS
 

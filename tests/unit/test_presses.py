@@ -9,7 +9,7 @@ from typing import cast
 import discord
 import pytest
 
-from modules.discord.presses import DOUBLE_PRESS, READING_TIME, Presses
+from modules.discord.presses import DOUBLE_PRESS, MOVING_UP, READING_TIME, Presses
 from modules.discord.views.buttons import Act, Press
 from modules.domain.jobs import JobId
 from tests.support.builders import FIRST_MOMENT, a_job_id
@@ -138,8 +138,8 @@ def test_the_next_jobs_cancel_that_moved_up_in_the_list_is_not_hit_by_the_same_g
     first, second = a_job_id(), a_job_id()
     assert hand.press(Act.CANCEL, job=first)
     hand.card_changes(0.3)
-    assert not hand.press(Act.CANCEL, job=second, after_s=READING_S / 2)
-    assert hand.press(Act.CANCEL, job=second, after_s=READING_S)
+    assert not hand.press(Act.CANCEL, job=second, after_s=MOVING_UP.total_seconds() / 2)
+    assert hand.press(Act.CANCEL, job=second, after_s=MOVING_UP.total_seconds())
 
 
 def test_two_jobs_can_be_cancelled_one_right_after_the_other_while_the_list_stands(hand: Hand) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from modules.discord.presses import DOUBLE_PRESS, READING_TIME
+from modules.discord.presses import DOUBLE_PRESS
 from modules.domain.jobs import JobState
 from tests.support.front_side import Front
 from tests.support.person import People, Person, Seen
@@ -109,7 +109,7 @@ async def test_cancel_pressed_once_too_often_draws_nothing(front: Front, people:
     assert not answer.failed
     assert answer.text == cancelled.text  # nothing but the card, as it was
     assert len(await front.database.jobs.jobs()) == 1
-    later(front, READING_TIME)
+    later(front, DOUBLE_PRESS)
     await person.press(cancelled, again)
     assert len(await front.database.jobs.jobs()) == 2
 
