@@ -16,7 +16,7 @@ def is_cleared(message: Seen) -> bool:
 
 
 def is_waiting(message: Seen) -> bool:
-    return "Discord asks us to wait: commands can be changed again <t:" in message.text
+    return "Discord asks us to wait: commands can be changed again at <t:" in message.text
 
 
 def is_registered(message: Seen) -> bool:

@@ -8,7 +8,7 @@ from discord import ui
 
 from modules.discord.views.buttons import Act, button, row, to_base36
 from modules.discord.views.layout import Accent, card
-from modules.discord.wording import moment
+from modules.discord.wording import clock_time
 from modules.domain.errors import ErrorCode
 from modules.domain.people import MessageId
 from modules.utils.i18n import Texts
@@ -31,7 +31,7 @@ def notice(sentence: str, *buttons: ui.Item[ui.LayoutView], accent: Accent = Acc
 
 def registration_waits(until: datetime | None, texts: Texts) -> str:
     """Said to whoever changes the slash commands sooner than Discord likes."""
-    return texts("admin.commands_slow") if until is None else texts("admin.commands_wait", when=moment(until))
+    return texts("admin.commands_slow") if until is None else texts("admin.commands_wait", when=clock_time(until))
 
 
 def registration_done(count: int | None, texts: Texts) -> str:

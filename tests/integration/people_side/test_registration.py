@@ -61,8 +61,8 @@ async def speaking(door: FrontDoor, language: str) -> AsyncIterator[None]:
 @pytest.mark.parametrize(
     ("language", "waiting", "done"),
     [
-        ("en-US", "Discord asks us to wait: commands can be changed again <t:", "slash commands are registered."),
-        ("es-ES", "Discord nos pide esperar: los comandos se pueden cambiar otra vez <t:", "comandos registrados."),
+        ("en-US", "Discord asks us to wait: commands can be changed again at <t:", "slash commands are registered."),
+        ("es-ES", "Discord nos pide esperar: los comandos se pueden cambiar otra vez a las <t:", "comandos registrados."),
     ],
 )
 async def test_a_sync_that_discord_makes_wait_says_so_at_once_and_then_that_it_is_done(
@@ -134,7 +134,7 @@ async def test_slash_commands_say_it_too_in_the_persons_own_language(
     door.spoil(PUT_GLOBAL, status=429, retry_after=WAIT_S)
     answer = await elena.slash(act)
     assert answer.message is not None
-    assert "Discord nos pide esperar: los comandos se pueden cambiar otra vez <t:" in answer.text
+    assert "Discord nos pide esperar: los comandos se pueden cambiar otra vez a las <t:" in answer.text
     last = await becomes(elena, answer.message, done)
     assert "Discord nos pide esperar" not in last.text
 
@@ -148,7 +148,7 @@ async def test_clearall_is_answered_as_soon_as_it_is_done_though_nothing_more_is
         assert cleared.text == "All slash commands are removed. `!sync` brings them back."
         assert await elena.commands() == []
         _, waiting = await reply_to(elena, "!sync")
-        until = re.search(r"<t:(\d+):R>", waiting.text)
+        until = re.search(r"<t:(\d+):T>", waiting.text)
         assert until is not None
         assert 30 < int(until[1]) - time.time() <= 61
         assert await stored_wish(front) == "sync"
