@@ -130,9 +130,8 @@ async def test_a_gallery_shows_its_pictures_and_opens_them_large(stage: Stage) -
     await bruno.option("count").press("Enter")
     pictures = bruno.page.get_by_test_id("picture")
     await expect(pictures).to_have_count(4)
-    await bruno.page.wait_for_function(
-        "[...document.querySelectorAll('[data-testid=picture] img')].every((i) => i.complete && i.naturalWidth === 320)"
-    )
+    for image in await pictures.locator("img").all():  # not `wait_for_function`: the page allows no eval
+        await expect(image).to_have_js_property("naturalWidth", 320)
     accent = await bruno.page.get_by_test_id("container").evaluate("(box) => box.style.getPropertyValue('--accent')")
     assert accent == "#3366ff"
 
