@@ -145,16 +145,8 @@ def planned_steps(graph: Graph) -> dict[str, int]:
 
 
 def _steps_named(graph: Graph, sampler: str) -> int:
-    current: str | None = sampler
-    met: set[str] = set()
-    while current is not None and current not in met:
-        met.add(current)
-        steps = graph[current].literal("steps")
-        if isinstance(steps, int):
-            return steps
-        link = graph[current].link("sigmas")
-        current = link.node if link else None
-    return 0
+    named = (graph[target.node].literal(target.input) for target in _Walk(graph, sampler).targets(Role.STEPS))
+    return next((steps for steps in named if isinstance(steps, int)), 0)
 
 
 def _main_sampler(graph: Graph, samplers: Sequence[str], locked: str | None) -> str | None:
