@@ -36,3 +36,4 @@ class Bench:
     cache: dict[str, CachedNode] = field(default_factory=dict)  #: by signature
     resident: set[str] = field(default_factory=set)  #: files whose weights are on the card
     temp_tag: str = field(default_factory=_temp_tag)
+    step_seconds: dict[str, float] = field(default_factory=dict)  #: of prompts whose pace was given from outside, wall clock

@@ -26,6 +26,7 @@ class ControlRoutes:
         app.router.add_post("/sandbox/faults", self.add_fault)
         app.router.add_get("/sandbox/faults", self.list_faults)
         app.router.add_delete("/sandbox/faults", self.clear_faults)
+        app.router.add_post("/sandbox/foreign", self.add_foreign)
         app.router.add_get("/sandbox/config", self.get_config)
         app.router.add_post("/sandbox/config", self.set_config)
         app.router.add_get("/sandbox/log", self.log)
@@ -49,6 +50,15 @@ class ControlRoutes:
         except ValueError:
             return web.json_response({"error": f"kind must be one of: {', '.join(FaultKind)}"}, status=400)
         return web.json_response({"cleared": self._server.faults.clear(wanted)})
+
+    async def add_foreign(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        try:
+            count, seconds = int(body.get("count", 1)), float(body.get("seconds", 5.0))
+            ids = self._server.process.add_foreign(count=count, seconds=seconds)
+        except (TypeError, ValueError) as problem:
+            return web.json_response({"error": str(problem)}, status=400)
+        return web.json_response({"prompt_ids": ids})
 
     async def get_config(self, request: web.Request) -> web.Response:
         return web.json_response(self._server.settings.as_json())

@@ -9,6 +9,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,6 +162,16 @@ class Run:
         if seconds > 0:
             await asyncio.sleep(self.bench.settings.wall_seconds(seconds))
 
+    async def _spend_step(self, seconds: float) -> None:
+        """A step whose length was given from outside stands for many short ones: an interrupt ends it at once."""
+        fixed = self.bench.step_seconds.get(self.prompt_id)
+        if fixed is None:
+            await self._spend(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(fixed):
+                await self.interrupt.wait()
+
     async def _spend_load(self, result: Result) -> None:
         if result.load_s <= 0:
             return
@@ -186,7 +197,7 @@ class Run:
         previews = Previews(sampling.shown, self.prompt_id) if self._wants_previews else None
         for step in range(1, sampling.steps + 1):
             await self._strike_in_step(node_id, step, sampling.rows)
-            await self._spend(step_s * self._slowness(node_id))
+            await self._spend_step(step_s * self._slowness(node_id))
             self._set_progress(node_id, step, sampling.steps, "running")
             frame = await asyncio.to_thread(previews.jpeg, step, sampling.steps) if previews is not None else None
             self._tell_step(node_id, step, sampling.steps, frame)

@@ -28,14 +28,23 @@ class FaultKind(StrEnum):
     FEWER_IMAGES = "fewer_images"
     WRONG_SIZE = "wrong_size"
     DELAY_HISTORY = "delay_history"
+    DISK_FULL = "disk_full"
     # on the wire
     HTML = "html"
     UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
+    NOT_FOUND = "404"
+    TOO_LARGE = "413"
+    LOG_IN = "302"
     SERVER_ERROR = "5xx"
     SLOW_ANSWER = "slow_answer"
+    HUGE_ANSWER = "huge_answer"
+    TRUNCATED_ANSWER = "truncated_answer"
+    PROMPT_TRIPS = "500"
     REJECT = "reject"
     LOST_ANSWER = "lost_answer"
     WS_DROP = "ws_drop"
+    WS_FLAP = "ws_flap"
     WS_SILENT = "ws_silent"
 
 

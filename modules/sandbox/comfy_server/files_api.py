@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import BodyPartReader, web
 from PIL import Image
 
+from modules.sandbox.comfy_server.faults import FaultKind, Faults, Moment
 from modules.sandbox.comfy_server.storage import PLACES, OutsideFolderError, Storage, split_annotation
 
 #: Pages and scripts an upload could smuggle in are only ever served as a download.
@@ -35,8 +36,11 @@ def in_trouble() -> web.HTTPInternalServerError:
 # --- upload ------------------------------------------------------------------------------------------------------------
 
 
-async def upload(request: web.Request, storage: Storage, locks: asyncio.Lock) -> web.Response:
+async def upload(request: web.Request, storage: Storage, locks: asyncio.Lock, faults: Faults) -> web.Response:
     """Stores the file; an equal one of that name is reused, another one makes this a `name (1)`."""
+    if faults.peek(FaultKind.DISK_FULL, Moment(path="/upload/image")) is not None:
+        await request.read()
+        raise in_trouble()  # the handler's OSError
     if not request.content_type.startswith("multipart/"):
         raise web.HTTPBadRequest(text="")
     image, fields = await _read_form(request)
@@ -98,7 +102,7 @@ def _store(folder: Path, name: str, content: bytes, overwrites: bool) -> str:
 # --- view --------------------------------------------------------------------------------------------------------------
 
 
-async def view(request: web.Request, storage: Storage) -> web.StreamResponse:
+async def view(request: web.Request, storage: Storage, faults: Faults) -> web.StreamResponse:
     """A file as it is, or re-encoded by `preview=` and `channel=`."""
     path = _viewed(request, storage)
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
@@ -113,7 +117,10 @@ async def view(request: web.Request, storage: Storage) -> web.StreamResponse:
     if kind in _DANGEROUS:
         kind = "application/octet-stream"
         headers |= {"Content-Disposition": f'attachment; filename="{path.name}"', "Cache-Control": "no-store"}
-    return web.FileResponse(path, headers=headers | {"Content-Type": kind})
+    headers |= {"Content-Type": kind}
+    if faults.peek(FaultKind.TRUNCATED_ANSWER, Moment(path="/view", method=request.method)) is not None:
+        return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)  # at hand to be cut
+    return web.FileResponse(path, headers=headers)
 
 
 def _viewed(request: web.Request, storage: Storage) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import time
@@ -13,17 +12,22 @@ from aiohttp.typedefs import Handler, Middleware
 
 from modules.sandbox.comfy_server.faults import Fault, FaultKind, Moment
 from modules.sandbox.comfy_server.journal import RequestLine
+from modules.sandbox.comfy_server.proxies import answer_instead, cut, is_too_large, unauthorized
 from modules.sandbox.comfy_server.routes import Server
 
 #: Routes of the sandbox itself: never logged, never hit by a fault, no key needed.
 CONTROL_PREFIX = "/sandbox/"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-#: What a tunnel answers with status 200 or 404 when the server behind it is away.
-TUNNEL_PAGE = (
-    "<!DOCTYPE html>\n<html><head><title>Tunnel not found</title></head>"
-    "<body><h1>ERR_NGROK_3200</h1><p>The endpoint is offline.</p></body></html>"
+_ON_THE_WIRE = (
+    FaultKind.HTML,
+    FaultKind.UNAUTHORIZED,
+    FaultKind.FORBIDDEN,
+    FaultKind.NOT_FOUND,
+    FaultKind.LOG_IN,
+    FaultKind.SERVER_ERROR,
+    FaultKind.SLOW_ANSWER,
+    FaultKind.HUGE_ANSWER,
 )
-_ON_THE_WIRE = (FaultKind.HTML, FaultKind.UNAUTHORIZED, FaultKind.SERVER_ERROR, FaultKind.SLOW_ANSWER)
 
 
 def without_api(path: str) -> str:
@@ -53,34 +57,30 @@ def logging_middleware(server: Server) -> Middleware:
 
 
 async def _with_faults(server: Server, request: web.Request, handler: Handler, line: RequestLine) -> web.StreamResponse:
-    fault = server.faults.strike(_ON_THE_WIRE, Moment(path=without_api(request.path), method=request.method))
+    moment = Moment(path=without_api(request.path), method=request.method)
+    fault = _fault_on_the_wire(server, request, moment)
     if fault is not None:
         line.fault = fault.kind.value
-        answer = await _faulty_answer(fault)
+        answer = await answer_instead(fault, request)
         if answer is not None:
             return answer
     refused = _refused(server, request)
     if refused is not None:
         return refused
-    return web.Response() if request.method == "OPTIONS" else await handler(request)
+    response = web.Response() if request.method == "OPTIONS" else await handler(request)
+    cutting = server.faults.strike([FaultKind.TRUNCATED_ANSWER], moment)
+    if cutting is None:
+        return response
+    line.fault = cutting.kind.value
+    return await cut(cutting, request, response)
 
 
-async def _faulty_answer(fault: Fault) -> web.Response | None:
-    """None: the request goes on, only later."""
-    match fault.kind:
-        case FaultKind.HTML:
-            return web.Response(text=TUNNEL_PAGE, content_type="text/html", status=fault.integer("status", 200))
-        case FaultKind.UNAUTHORIZED:
-            return _unauthorized()
-        case FaultKind.SERVER_ERROR:
-            return web.Response(text="Bad gateway", status=fault.integer("status", 502))
-        case _:
-            await asyncio.sleep(fault.seconds(1.0))
-            return None
-
-
-def _unauthorized() -> web.Response:
-    return web.Response(text="Unauthorized", status=401, headers={"WWW-Authenticate": 'Basic realm="comfyui"'})
+def _fault_on_the_wire(server: Server, request: web.Request, moment: Moment) -> Fault | None:
+    too_large = server.faults.peek(FaultKind.TOO_LARGE, moment)
+    if too_large is not None and is_too_large(too_large, request.content_length):
+        server.faults.use(too_large)
+        return too_large
+    return server.faults.strike(_ON_THE_WIRE, moment)
 
 
 def expected_authorization(key: str) -> str:
@@ -92,7 +92,7 @@ def _refused(server: Server, request: web.Request) -> web.Response | None:
     key = server.settings.key
     given = request.headers.get("Authorization", "")
     if key is not None and not hmac.compare_digest(given.encode(), expected_authorization(key).encode()):
-        return _unauthorized()
+        return unauthorized()
     if request.headers.get("Sec-Fetch-Site") == "cross-site" or _is_foreign_origin(request):
         return web.Response(status=403)
     return None

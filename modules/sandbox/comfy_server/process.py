@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 from modules.sandbox.comfy_server.bench import Bench
 from modules.sandbox.comfy_server.executor import Run
 from modules.sandbox.comfy_server.faults import FaultKind, Faults, Moment
+from modules.sandbox.comfy_server.foreign import FOREIGN_STEPS, foreign_graph
 from modules.sandbox.comfy_server.hub import Hub
 from modules.sandbox.comfy_server.journal import Journal
 from modules.sandbox.comfy_server.objects import Catalogue
-from modules.sandbox.comfy_server.prompt_queue import Done, Entry, PromptQueue
+from modules.sandbox.comfy_server.prompt_queue import Done, Entry, PromptQueue, timestamp_ms
 from modules.sandbox.comfy_server.settings import SandboxSettings
 from modules.sandbox.comfy_server.storage import Storage
 
@@ -115,6 +118,26 @@ class Process:
         fault = self.faults.strike([FaultKind.DELAY_HISTORY], Moment(prompt_id=entry[1]))
         await asyncio.sleep(fault.seconds(2.0) if fault is not None else self.settings.history_delay_s)
         self.queue.finish(done)
+
+    # --- somebody else's prompts -----------------------------------------------------------------------------------------
+
+    def add_foreign(self, *, count: int, seconds: float) -> list[str]:
+        """Queue prompts of somebody who uses the same ComfyUI in a browser, each of which samples so many wall-clock seconds.
+
+        They carry no `client_id`: their progress and previews therefore go to everybody who is connected. Returns their ids.
+        """
+        graph = foreign_graph(self.settings.files, uuid.uuid4().int % 2**32)
+        ids = []
+        for index in range(count):
+            prompt_id = str(uuid.uuid4())
+            posted = copy.deepcopy(graph)
+            posted["sample"]["inputs"]["seed"] += index  # an equal graph would be answered from the cache
+            self.bench.step_seconds[prompt_id] = seconds / FOREIGN_STEPS
+            entry: Entry = (self.queue.next_number(front=False), prompt_id, posted, {"create_time": timestamp_ms()}, ["save"])
+            self.journal.posted(prompt_id, entry[0], None)
+            self.queue.put(entry)
+            ids.append(prompt_id)
+        return ids
 
     # --- what people ask of it -------------------------------------------------------------------------------------------
 

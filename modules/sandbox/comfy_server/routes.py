@@ -102,6 +102,8 @@ class ComfyRoutes:
             verdict = await asyncio.to_thread(validate, graph, self._process.catalogue, self._process.storage)
         except MalformedError:
             raise in_trouble() from None
+        if self._server.faults.strike([FaultKind.PROMPT_TRIPS], Moment(texts=texts_of(graph) if verdict.outputs else ())):
+            raise in_trouble()  # an add-on that patches the route, or a graph that trips the server's own code
         verdict = self._rejected_on_request(graph, verdict)
         if verdict.error is not None:
             return _refused(verdict.error, verdict.node_errors)
@@ -232,10 +234,10 @@ class ComfyRoutes:
     # --- files -------------------------------------------------------------------------------------------------------------
 
     async def upload(self, request: web.Request) -> web.Response:
-        return await files_api.upload(request, self._process.storage, self._uploads)
+        return await files_api.upload(request, self._process.storage, self._uploads, self._server.faults)
 
     async def view(self, request: web.Request) -> web.StreamResponse:
-        return await files_api.view(request, self._process.storage)
+        return await files_api.view(request, self._process.storage, self._server.faults)
 
     # --- what the server is and has ----------------------------------------------------------------------------------------
 
@@ -273,7 +275,10 @@ class ComfyRoutes:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
+        flap = self._server.faults.strike([FaultKind.WS_FLAP], Moment(path="/ws", method="GET"))
         process = self._process
+        if flap is not None:
+            return await _dropped_at_once(socket, request, process.status() if flap.details.get("after_status") else None)
         client = Client(request.query.get("clientId") or uuid.uuid4().hex, socket, request.transport)
         silent = self._server.faults.strike([FaultKind.WS_SILENT], Moment(path="/ws", method="GET"))
         process.hub.join(client)
@@ -289,6 +294,17 @@ class ComfyRoutes:
         finally:
             process.hub.leave(client)
         return socket
+
+
+async def _dropped_at_once(
+    socket: web.WebSocketResponse, request: web.Request, status: Mapping[str, object] | None
+) -> web.WebSocketResponse:
+    """What a proxy with an upgrade limit does: the handshake is well, and the connection ends before or after the first frame."""
+    if status is not None:
+        await socket.send_str(json.dumps({"type": "status", "data": {"status": status}}))
+    if request.transport is not None:
+        request.transport.close()
+    return socket
 
 
 async def _json_object(request: web.Request, *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -317,7 +333,7 @@ def system_stats(settings: SandboxSettings) -> dict[str, Any]:
     packages = {"comfyui-frontend-package": "1.49.6", "comfyui-workflow-templates": "0.11.44", "comfyui-embedded-docs": "0.5.10"}
     return {
         "system": {
-            "os": "linux",
+            "os": "win32" if settings.is_windows else "linux",
             "ram_total": ram,
             "ram_free": ram // 2,
             "comfyui_version": COMFYUI_VERSION,

@@ -111,6 +111,10 @@ class ComfySandbox:
             case _:
                 pass
 
+    def add_foreign(self, *, count: int = 1, seconds: float = 5.0) -> list[str]:
+        """Prompts of somebody else in the queue, as `POST /sandbox/foreign` makes them; their ids."""
+        return self.process.add_foreign(count=count, seconds=seconds)
+
     def crash_soon(self, down_s: float | None) -> None:
         """Die as a killed process dies, as soon as the loop turns; back after `down_s`, or never when None."""
         self._down_s = down_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 
 from modules.sandbox.comfy_server.bench import Bench
@@ -21,6 +23,8 @@ def write_pictures(saving: Saving, chunks: Mapping[str, object], bench: Bench, m
     Raises `OutsideFolderError` or `OSError`. Slow: call it off the event loop.
     """
     faults = bench.faults
+    if faults.strike([FaultKind.DISK_FULL], moment):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     images = [picture.render() for picture in saving.pictures]
     if faults.strike([FaultKind.WRONG_SIZE], moment):
         images = [image.resize((max(1, image.width // 2), max(1, image.height // 2))) for image in images]

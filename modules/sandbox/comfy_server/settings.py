@@ -29,6 +29,7 @@ class SettingsArguments(TypedDict, total=False):
     has_jobs_api: bool
     shared_part: float | None
     history_delay_s: float
+    is_windows: bool
 
 
 class BadSettingError(ValueError):
@@ -50,6 +51,7 @@ class SandboxSettings:
     has_jobs_api: bool = True  #: servers before December 2025 lack `/api/jobs`
     shared_part: float | None = None  #: `a` of the batch cost for every family; None: by family and size
     history_delay_s: float = 0.004  #: between `execution_success` and the entry in the history, wall clock, as measured
+    is_windows: bool = False  #: folders in the lists of files are written with a backslash, as a server on Windows does
 
     def __post_init__(self) -> None:
         if self.pack not in PACK_STATES:
@@ -61,7 +63,10 @@ class SandboxSettings:
 
     @property
     def files(self) -> ModelFiles:
-        return self.models if self.models is not None else DEFAULT_MODELS
+        models = self.models if self.models is not None else DEFAULT_MODELS
+        if not self.is_windows:
+            return models
+        return {folder: [name.replace("/", "\\") for name in names] for folder, names in models.items()}
 
     def wall_seconds(self, simulated: float) -> float:
         return simulated / self.speed * self.time_scale

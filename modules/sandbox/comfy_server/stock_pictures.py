@@ -93,6 +93,13 @@ def image_batch(call: Call) -> Result:
     return Result((Images((*first, *same)),))
 
 
+def batch_images(call: Call) -> Result:
+    """All the pictures of a growing input, `images.image0` and on; each is rescaled to the first, as the real node does."""
+    names = sorted((name for name in call.inputs if name.startswith("images.")), key=lambda name: (len(name), name))
+    pictures = [picture for name in names for picture in call.value(name, Images).pictures]
+    return Result((Images(tuple(fitted(picture, pictures[0].width, pictures[0].height) for picture in pictures)),))
+
+
 # --- outputs -----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +128,7 @@ PICTURES: Mapping[str, Evaluator] = {
     "GetImageSize": image_size,
     "ImageUpscaleWithModel": upscale_with_model,
     "ImageBatch": image_batch,
+    "BatchImagesNode": batch_images,
     "SaveImage": save_image,
     "PreviewImage": preview_image,
     "SaveImageWebsocket": save_on_websocket,
