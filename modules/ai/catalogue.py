@@ -12,7 +12,7 @@ from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace, Manifest, RangeSection, SizeSection
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Library, Template
-from modules.domain.catalogue import Choices, Detail, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
+from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, Detail, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.jobs import WorkClass
@@ -30,7 +30,6 @@ _NO_CFG = Range(low=1.0, high=1.0, default=1.0)
 
 #: Which manifest of a model speaks for it: the first of these kinds it has.
 _SPEAKING_ORDER = (WorkflowKind.IMAGINE, WorkflowKind.FORM, WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE)
-_KINDS_WITH_SOURCE = frozenset({WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE})
 
 #: Every class and input that lists the names of one kind. Sources: ComfyUI's own loaders, and those of ComfyUI-GGUF.
 _CHECKPOINTS = (("CheckpointLoaderSimple", "ckpt_name"), ("CheckpointLoaderSimpleMikey", "ckpt_name"))
@@ -134,7 +133,7 @@ class TemplateCatalogue:
         manifest, shape = template.manifest, template.shape
         prompt = read_prompt(wish.prompt, is_required=shape.has(Role.PROMPT))
         negative = read_prompt(wish.negative_prompt, is_required=False)
-        has_source = wish.kind in _KINDS_WITH_SOURCE
+        has_source = wish.kind in KINDS_WITH_SOURCE
         if has_source and wish.source is None:
             raise FulletError(ErrorCode.PICTURE_MISSING)
         if wish.reference is not None and not shape.has(Role.REFERENCE):

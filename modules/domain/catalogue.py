@@ -33,6 +33,8 @@ class Detail(StrEnum):
 
 #: A side that is meant to lie on the grid may come out of a division this little below it.
 _ROUNDING = 1e-9
+#: Whoever asks for one of these gives a picture; the others keep whatever pictures their template loads.
+KINDS_WITH_SOURCE = frozenset({WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE})
 #: How a model draws from words alone, as the form prefers it.
 FROM_WORDS = (WorkflowKind.FORM, WorkflowKind.IMAGINE)
 

@@ -173,7 +173,7 @@ def test_a_title_or_a_class_in_the_manifest_finds_what_walking_cannot_tell_apart
     graph["3"]["inputs"]["positive"] = ["21", 0]
     assert fault(graph) == ("role_duplicate", "prompt", "20, 6")
     graph["6"]["_meta"] = {"title": "The Prompt"}
-    template = read(graph, manifest(extra='[roles.prompt]\ntitle = "the prompt"\n'))
+    template = read(graph, manifest(extra='[nodes]\nfixed_text = ["20"]\n[roles.prompt]\ntitle = "the prompt"\n'))
     assert targets(template, Role.PROMPT) == [("6", "text")]
 
 

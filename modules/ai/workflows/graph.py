@@ -68,8 +68,8 @@ def read_graph(text: str) -> dict[str, Node]:
         body = json.loads(text)
     except ValueError as error:
         raise GraphError("not_json", "the file", f"{error}"[:80]) from error
-    if isinstance(body, dict) and set(body) == {"prompt"}:
-        body = body["prompt"]  # the body of POST /prompt, saved as it was sent
+    if isinstance(body, dict) and isinstance(sent := body.get("prompt"), dict) and "class_type" not in sent:
+        body = sent  # the body of POST /prompt, saved as it was sent
     if not isinstance(body, dict) or not body:
         raise GraphError("not_api_format", "the file")
     if isinstance(body.get("nodes"), list):

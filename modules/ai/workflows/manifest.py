@@ -116,6 +116,8 @@ class NodesSection(Section):
     output: str | None = None
     #: These must exist, checked in this order.
     locked: tuple[str, ...] = ()
+    #: Nodes whose own texts are meant to be in every picture, such as a style or a quality suffix.
+    fixed_text: tuple[str, ...] = ()
 
 
 class RoleSection(Section):
@@ -126,18 +128,22 @@ class RoleSection(Section):
     title: str | None = None
     class_type: str | None = Field(default=None, alias="class")
     input: str | None = None
+    inputs: tuple[str, ...] = ()  #: several of each node, all of which get the same value
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
         if sum(map(bool, (self.node, self.nodes, self.title, self.class_type))) != 1:
             raise ValueError("say exactly one of node, nodes, title, class")
+        if self.input and self.inputs:
+            raise ValueError("say input or inputs, not both")
         return self
 
     @property
     def lock(self) -> Lock:
         """For the walk."""
         nodes = (self.node,) if self.node else self.nodes
-        return Lock(nodes=nodes, title=self.title, class_type=self.class_type, input=self.input)
+        inputs = (self.input,) if self.input else self.inputs
+        return Lock(nodes=nodes, title=self.title, class_type=self.class_type, inputs=inputs)
 
 
 class Manifest(Section):

@@ -33,11 +33,30 @@ class Role(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
+#: Inputs of text encoders that hold a text. Sources: ComfyUI's nodes.py and comfy_extras/nodes_flux.py, nodes_sd3.py,
+#: nodes_clip_sdxl.py, nodes_hunyuan.py, nodes_hidream.py, nodes_qwen.py, nodes_lumina2.py, nodes_kandinsky5.py.
+TEXT_INPUTS = (
+    "text",
+    "clip_l",
+    "clip_g",
+    "t5xxl",
+    "llama",
+    "text_g",
+    "text_l",
+    "prompt",
+    "user_prompt",
+    "bert",
+    "mt5xl",
+    "qwen25_7b",
+)
+#: What an encoder that gives both conditionings calls its second text (TextEncodeQwenImage21 in comfy_extras/nodes_qwen.py).
+NEGATIVE_INPUTS = ("negative_prompt",)
+_SEED_INPUTS = ("seed", "noise_seed")
 #: The usual names of a role's input on the node that has it.
 INPUT_NAMES: Mapping[Role, tuple[str, ...]] = {
-    Role.PROMPT: ("text", "clip_l", "t5xxl", "text_g", "text_l", "prompt"),
-    Role.NEGATIVE: ("text", "clip_l", "t5xxl", "text_g", "text_l", "prompt"),
-    Role.SEED: ("seed", "noise_seed"),
+    Role.PROMPT: TEXT_INPUTS,
+    Role.NEGATIVE: TEXT_INPUTS,
+    Role.SEED: _SEED_INPUTS,
     Role.STEPS: ("steps",),
     Role.CFG: ("cfg",),
     Role.GUIDANCE: ("guidance",),
@@ -53,9 +72,15 @@ INPUT_NAMES: Mapping[Role, tuple[str, ...]] = {
 #: Inputs through which a node passes on what it was given, by what is followed.
 CONDITIONING_INPUTS = ("conditioning", "conditioning_1", "conditioning_2", "conditioning_to", "conditioning_from")
 _PRIMITIVE_INPUTS = ("value", "text", "string", "int", "float", "number")
-_ZERO_OUT = "ConditioningZeroOut"
+#: Whatever text is behind it has no effect.
+ZERO_OUT = "ConditioningZeroOut"
 _LOAD_IMAGE = ("LoadImage", "LoadImageOutput")
-_OUTPUT_CLASSES = ("SaveImage", "PreviewImage", "SaveImageWebsocket")
+#: ComfyUI's own output nodes, the best known first.
+_OUTPUT_CLASSES = ("SaveImage", "SaveImageAdvanced", "PreviewImage", "SaveImageWebsocket")
+#: How packs name theirs, such as "Image Save" or "SaveImageKJ".
+_OUTPUT_WORDS = ("save", "image")
+#: What an output node calls the pictures it is given.
+_OUTPUT_INPUTS = ("images", "image")
 #: Kinds of sampler nodes by the inputs that only they have.
 _KSAMPLER_INPUTS = frozenset({"model", "positive", "negative", "latent_image"})
 _ADVANCED_INPUTS = frozenset({"noise", "guider", "sampler", "sigmas", "latent_image"})
@@ -93,19 +118,24 @@ class Lock:
     nodes: tuple[str, ...] = ()
     title: str | None = None
     class_type: str | None = None
-    input: str | None = None
+    inputs: tuple[str, ...] = ()  #: empty: those with a usual name
 
 
-def find_shape(graph: Graph, *, locks: Mapping[Role, Lock], sampler: str | None, output: str | None) -> Shape:
-    """Walk a graph. Raises GraphError where it cannot be read without guessing."""
+def find_shape(
+    graph: Graph, *, locks: Mapping[Role, Lock], sampler: str | None, output: str | None, takes_picture: bool = True
+) -> Shape:
+    """Walk a graph. Raises GraphError where it cannot be read without guessing.
+
+    `takes_picture`: whether people give such a template a picture; where they do not, every `LoadImage` keeps its own.
+    """
     output_node = _find_output(graph, output)
-    picture = graph[output_node].link("images")
+    picture = next((link for name in _OUTPUT_INPUTS if (link := graph[output_node].link(name))), None)
     if picture is None:
         raise GraphError("field_missing", output_node, "images")
     reachable = {node_id: graph[node_id] for node_id in upstream(graph, picture.node)}
     samplers = tuple(node_id for node_id, node in reachable.items() if is_sampler(node))
     main = _main_sampler(graph, samplers, sampler)
-    walk = _Walk(reachable, main)
+    walk = _Walk(reachable, main, takes_picture=takes_picture)
     targets = {role: _locked(graph, role, locks[role]) if role in locks else walk.targets(role) for role in Role}
     for target in (target for found in targets.values() for target in found if target.node not in reachable):
         raise GraphError("node_unused", target.node, target.input)  # a lock on something the picture does not depend on
@@ -136,7 +166,24 @@ def _find_output(graph: Graph, locked: str | None) -> str:
             raise GraphError("role_duplicate", "output", ", ".join(found))
         if found:
             return found[0]
-    raise GraphError("role_missing", "output", "SaveImage")
+    return _find_other_output(graph)
+
+
+def _find_other_output(graph: Graph) -> str:
+    """The one node of a pack that saves pictures and hands nothing on."""
+    used = {link.node for node in graph.values() for _, link in node.links()}
+    found = [
+        node_id
+        for node_id, node in graph.items()
+        if node_id not in used
+        and all(word in node.class_type.casefold() for word in _OUTPUT_WORDS)
+        and any(node.link(name) for name in _OUTPUT_INPUTS)
+    ]
+    if len(found) > 1:
+        raise GraphError("role_duplicate", "output", ", ".join(found))
+    if not found:
+        raise GraphError("role_missing", "output", "SaveImage")
+    return found[0]
 
 
 def planned_steps(graph: Graph) -> dict[str, int]:
@@ -179,15 +226,37 @@ def _locked(graph: Graph, role: Role, lock: Lock) -> tuple[Target, ...]:
         raise GraphError("role_missing", role.value, lock.title or lock.class_type or "")
     if not lock.nodes and len(nodes) > 1:
         raise GraphError("role_duplicate", role.value, ", ".join(nodes))
-    return tuple(target for node_id in nodes for target in _inputs_of(graph, node_id, role, lock.input))
+    return tuple(target for node_id in nodes for target in _inputs_of(graph, node_id, role, lock.inputs))
 
 
-def _inputs_of(graph: Graph, node_id: str, role: Role, input_name: str | None) -> Iterable[Target]:
-    wanted = (input_name,) if input_name else INPUT_NAMES[role]
+def _inputs_of(graph: Graph, node_id: str, role: Role, names: Sequence[str]) -> Sequence[Target]:
+    """The inputs of a locked node: those that the manifest names, else the usual ones, else a primitive's only value."""
+    wanted = names or _usual_names(graph[node_id], role)
     found = [target for name in wanted if (target := literal_target(graph, node_id, name))]
+    if not found and not names and (name := _value_of_primitive(graph[node_id], wanted)):
+        found = [target for target in [literal_target(graph, node_id, name)] if target]
     if not found:
         raise GraphError("field_missing", node_id, wanted[0])
     return found
+
+
+def _usual_names(node: Node, role: Role) -> Sequence[str]:
+    """The role's usual inputs; on an encoder with a text for each side, the negative side's own."""
+    if role is Role.NEGATIVE:
+        return [name for name in NEGATIVE_INPUTS if name in node.inputs] or INPUT_NAMES[role]
+    return INPUT_NAMES[role]
+
+
+def _value_of_primitive(node: Node, wanted: Sequence[str]) -> str | None:
+    """The input in which a node holds the one value it gives out; None where it calculates.
+
+    `wanted` are the names of what it feeds: a seed node of a pack calls its value as samplers do.
+    """
+    is_seed = any(name in _SEED_INPUTS for name in wanted)
+    names = dict.fromkeys((*_PRIMITIVE_INPUTS, *wanted, *(_SEED_INPUTS if is_seed else ())))
+    found = [name for name in names if name in node.inputs]
+    is_source = is_seed and not any(True for _ in node.links())  # seed nodes have buttons and modes beside the seed
+    return found[0] if len(found) == 1 and (len(node.inputs) <= 2 or is_source) else None
 
 
 def literal_target(graph: Graph, node_id: str, name: str) -> Target | None:
@@ -202,18 +271,19 @@ def literal_target(graph: Graph, node_id: str, name: str) -> Target | None:
         if link is None:
             return Target(node_id, name)
         node_id = link.node
-        named = [candidate for candidate in _PRIMITIVE_INPUTS if candidate in graph[node_id].inputs]
-        if len(named) != 1 or len(graph[node_id].inputs) > 2:
-            return None  # no primitive: it calculates
-        name = named[0]
+        value = _value_of_primitive(graph[node_id], [name])
+        if value is None:
+            return None
+        name = value
     return None
 
 
 class _Walk:
     """The ways back from one sampler (or, without one, from the picture)."""
 
-    def __init__(self, graph: Graph, sampler: str | None) -> None:
+    def __init__(self, graph: Graph, sampler: str | None, *, takes_picture: bool = True) -> None:
         self._graph = graph
+        self._takes_picture = takes_picture
         self._sampler = sampler
         self._guider = self._behind(sampler, "guider") or sampler
         self.latent = self._origin(sampler, "latent_image", ("samples", "latent"))
@@ -293,8 +363,8 @@ class _Walk:
                 continue
             met.append(link.node)
             node = self._graph[link.node]
-            if node.class_type == _ZERO_OUT:
-                continue  # whatever text is behind it has no effect
+            if node.class_type == ZERO_OUT:
+                continue
             paired = "negative" if link.output == 1 else "positive"
             names = (*CONDITIONING_INPUTS, paired) if {"positive", "negative"} <= node.inputs.keys() else CONDITIONING_INPUTS
             waiting.extend(onward for name in names if (onward := node.link(name)))
@@ -302,16 +372,18 @@ class _Walk:
 
     def _encoders(self, side: str) -> list[str]:
         return [
-            node_id
-            for node_id in self._conditioning(side)
-            if any(name in self._graph[node_id].inputs for name in INPUT_NAMES[Role.PROMPT])
+            node_id for node_id in self._conditioning(side) if any(name in self._graph[node_id].inputs for name in TEXT_INPUTS)
         ]
 
     def _texts(self, side: str, role: Role) -> tuple[Target, ...]:
         encoders = self._encoders(side)
         if len(encoders) > 1:
             raise GraphError("role_duplicate", role.value, ", ".join(sorted(encoders)))
-        return self._all(role, encoders)
+        return tuple(dict.fromkeys(target for node in encoders for target in self._texts_of(node, role)))
+
+    def _texts_of(self, node_id: str, role: Role) -> Iterable[Target]:
+        names = _usual_names(self._graph[node_id], role)
+        return (target for name in names if (target := literal_target(self._graph, node_id, name)))
 
     def _first(self, role: Role, *nodes: str | None) -> tuple[Target, ...]:
         """The role's inputs on the first of these nodes that has any."""
@@ -331,6 +403,8 @@ class _Walk:
         return self._all(role, nodes) if any(node_id in before_latent for node_id in nodes) else ()
 
     def _pictures(self) -> tuple[Target, ...]:
+        if not self._takes_picture:
+            return ()
         loads = [node_id for node_id, node in self._graph.items() if node.class_type in _LOAD_IMAGE]
         if len(loads) > 1:
             raise GraphError("role_duplicate", Role.SOURCE.value, ", ".join(loads))

@@ -15,7 +15,8 @@ from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
 from modules.ai.workflows.roles import Role, Shape, find_shape
-from modules.domain.catalogue import TemplateProblem, WorkflowKind
+from modules.ai.workflows.texts import unassigned_texts
+from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName
 from modules.domain.recipes import WorkflowName
 
@@ -176,11 +177,16 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     for node_id in graph:
         if node_id.startswith(RESERVED_ID):
             raise GraphError("node_id_reserved", node_id)
-    for node_id in manifest.nodes.locked:
+    for node_id in (*manifest.nodes.locked, *manifest.nodes.fixed_text):
         if node_id not in graph:
             raise GraphError("node_missing", node_id)
     locks = {role: section.lock for role, section in manifest.roles.items()}
-    shape = find_shape(graph, locks=locks, sampler=manifest.nodes.sampler, output=manifest.nodes.output)
+    takes_picture = manifest.kind in KINDS_WITH_SOURCE
+    if Role.SOURCE in locks and not takes_picture:
+        raise GraphError("role_unused", Role.SOURCE.value, manifest.kind.value)
+    shape = find_shape(
+        graph, locks=locks, sampler=manifest.nodes.sampler, output=manifest.nodes.output, takes_picture=takes_picture
+    )
     if shape.sampler is None and manifest.kind is not WorkflowKind.UPSCALE:
         raise GraphError("role_missing", "sampler", "KSampler or SamplerCustomAdvanced")
     for role in NEEDED_ROLES[manifest.kind]:
@@ -194,6 +200,8 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     ):
         if section is not None and not shape.has(role):
             raise GraphError("role_missing", role.value)  # people would set a number that changes nothing
+    for loose in unassigned_texts(graph, shape.picture, shape.targets, manifest.nodes.fixed_text):
+        raise GraphError("text_unassigned", loose.node, loose.input)
     template = Template(name, pruned(graph, shape.picture.node), manifest, shape)
     _check_reference_is_optional(template)
     return template
@@ -232,7 +240,7 @@ def load_library(folder: Path) -> Library:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # editors on Windows put a byte order mark in front
     except FileNotFoundError as error:
         raise GraphError("file_missing", path.name) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -1,0 +1,53 @@
+"""Texts of a template that nobody replaces: whatever its author left in an encoder would be in every member's picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from modules.ai.workflows.graph import Graph, Link, Node, upstream
+from modules.ai.workflows.roles import NEGATIVE_INPUTS, TEXT_INPUTS, ZERO_OUT, Role, Target
+
+_ENCODER_INPUTS = (*TEXT_INPUTS, *NEGATIVE_INPUTS)
+
+
+def unassigned_texts(
+    graph: Graph, picture: Link, targets: Mapping[Role, tuple[Target, ...]], fixed: Collection[str]
+) -> Iterator[Target]:
+    """Every text that reaches the picture and is written by no role, in the order of the walk.
+
+    `fixed`: nodes whose texts are meant to stay. A text behind a zeroed conditioning reaches nothing.
+    """
+    assigned = {target for found in targets.values() for target in found}
+    effective = {node_id: _without_zeroed(node) for node_id, node in graph.items()}
+    seen: set[Target] = set()
+    for node_id in upstream(effective, picture.node):
+        node = effective[node_id]
+        if node.link("clip") is None:
+            continue  # encodes nothing
+        for name in _ENCODER_INPUTS:
+            for target in _texts_behind(effective, Target(node_id, name)):
+                if target not in assigned and target not in seen and target.node not in fixed:
+                    seen.add(target)
+                    yield target
+
+
+def _without_zeroed(node: Node) -> Node:
+    return Node(node.class_type, {}) if node.class_type == ZERO_OUT else node
+
+
+def _texts_behind(graph: Graph, target: Target) -> Iterator[Target]:
+    """The text at an encoder's input, or every text it is put together from."""
+    link = graph[target.node].link(target.input)
+    if link is None:
+        if is_text(graph[target.node].literal(target.input)):
+            yield target
+        return
+    for node_id in upstream(graph, link.node):
+        for name, value in graph[node_id].inputs.items():
+            if is_text(value):
+                yield Target(node_id, name)
+
+
+def is_text(value: object) -> bool:
+    """Whether it says anything: blanks and separators do not."""
+    return isinstance(value, str) and any(character.isalnum() for character in value)
