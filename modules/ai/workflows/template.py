@@ -174,19 +174,37 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     """Parse and check a template. Raises GraphError naming the first missing node, role or field."""
     manifest = read_manifest(manifest_text)
     graph = read_graph(graph_text)
+    _check_nodes(graph, manifest)
+    shape = _shape(graph, manifest)
+    _check_roles(shape, manifest)
+    for loose in unassigned_texts(graph, shape.picture, shape.targets, manifest.nodes.fixed_text):
+        raise GraphError("text_unassigned", loose.node, loose.input)
+    template = Template(name, pruned(graph, shape.picture.node), manifest, shape)
+    _check_reference_is_optional(template)
+    return template
+
+
+def _check_nodes(graph: Graph, manifest: Manifest) -> None:
+    """What the manifest counts on is there, and what is ours is free."""
     for node_id in graph:
         if node_id.startswith(RESERVED_ID):
             raise GraphError("node_id_reserved", node_id)
     for node_id in (*manifest.nodes.locked, *manifest.nodes.fixed_text):
         if node_id not in graph:
             raise GraphError("node_missing", node_id)
+
+
+def _shape(graph: Graph, manifest: Manifest) -> Shape:
     locks = {role: section.lock for role, section in manifest.roles.items()}
     takes_picture = manifest.kind in KINDS_WITH_SOURCE
     if Role.SOURCE in locks and not takes_picture:
         raise GraphError("role_unused", Role.SOURCE.value, manifest.kind.value)
-    shape = find_shape(
-        graph, locks=locks, sampler=manifest.nodes.sampler, output=manifest.nodes.output, takes_picture=takes_picture
-    )
+    nodes = manifest.nodes
+    return find_shape(graph, locks=locks, sampler=nodes.sampler, output=nodes.output, takes_picture=takes_picture)
+
+
+def _check_roles(shape: Shape, manifest: Manifest) -> None:
+    """Everything that people of this kind of template set is there to be set."""
     if shape.sampler is None and manifest.kind is not WorkflowKind.UPSCALE:
         raise GraphError("role_missing", "sampler", "KSampler or SamplerCustomAdvanced")
     for role in NEEDED_ROLES[manifest.kind]:
@@ -200,11 +218,6 @@ def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Te
     ):
         if section is not None and not shape.has(role):
             raise GraphError("role_missing", role.value)  # people would set a number that changes nothing
-    for loose in unassigned_texts(graph, shape.picture, shape.targets, manifest.nodes.fixed_text):
-        raise GraphError("text_unassigned", loose.node, loose.input)
-    template = Template(name, pruned(graph, shape.picture.node), manifest, shape)
-    _check_reference_is_optional(template)
-    return template
 
 
 def _check_reference_is_optional(template: Template) -> None:
