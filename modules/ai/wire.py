@@ -12,7 +12,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from modules.domain.errors import ErrorCode, FulletError
+
+class UnreadableError(ValueError):
+    """JSON of another shape than a ComfyUI sends."""
 
 
 def _none_to_empty(value: object) -> object:
@@ -266,11 +268,11 @@ def instant(milliseconds: int | None) -> datetime | None:
 
 
 def read(model: type[ReplyT], body: object) -> ReplyT:
-    """Parse a decoded JSON body. Raises SERVER_NOT_COMFYUI for any other shape."""
+    """Parse a decoded JSON body. Raises UnreadableError for any other shape."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise FulletError(ErrorCode.SERVER_NOT_COMFYUI) from error
+        raise UnreadableError from error
 
 
 def read_history(body: object) -> dict[str, HistoryEntry]:
@@ -278,4 +280,4 @@ def read_history(body: object) -> dict[str, HistoryEntry]:
     try:
         return _HISTORY.validate_python(body)
     except ValidationError as error:
-        raise FulletError(ErrorCode.SERVER_NOT_COMFYUI) from error
+        raise UnreadableError from error

@@ -6,8 +6,56 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from modules.domain.errors import ErrorCode
+from modules.domain.errors import ErrorCode, FulletError, Param
 from modules.domain.jobs import JobId, ServerName
+
+
+class ServerCall(StrEnum):
+    """What a server was asked."""
+
+    STATUS = "status"  #: whether it is there: the question about its health
+    NODES = "nodes"  #: what it has
+    UPLOAD = "upload"  #: to keep an input picture
+    POST = "post"  #: to queue a prompt
+    FOLLOW = "follow"  #: where a prompt stands: jobs, queue, history
+    FETCH = "fetch"  #: for a finished picture
+    CONTROL = "control"  #: to cancel, delete, forget or free
+    EVENTS = "events"  #: for its WebSocket
+
+
+class BodyKind(StrEnum):
+    """What an answer held, whatever its status said."""
+
+    NONE = "none"  #: no answer came: nobody there, a reset, a time-out
+    EMPTY = "empty"
+    JSON = "json"
+    TEXT = "text"
+    HTML = "html"  #: a proxy, a tunnel or a log-in page spoke
+    OTHER = "other"
+    TRUNCATED = "truncated"  #: it ended before its end
+    TOO_LARGE = "too_large"  #: more bytes than we read of such an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAnswer:
+    """What came back when it was not what was asked for: data for whoever decides whose fault that is."""
+
+    call: ServerCall
+    route: str  #: as `POST /upload/image`: for the log and for administrators
+    status: int | None = None  #: None: no answer came
+    body: BodyKind = BodyKind.NONE
+    was_sent: bool = True  #: False: no connection came about, so the server certainly knows nothing of it
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.body.value if self.status is None else self.status}"
+
+
+class ServerAnswerError(FulletError):
+    """A server, or what stands before it, did not do what was asked. `code` is what the answer looks like by itself."""
+
+    def __init__(self, code: ErrorCode, answer: ServerAnswer, **params: Param) -> None:
+        super().__init__(code, **params)
+        self.answer = answer
 
 
 class MergeCapability(StrEnum):
@@ -67,6 +115,8 @@ class RunFailure:
     slots: frozenset[int] = frozenset()
     node: str = ""
     detail: str = field(default="", repr=False)
+    #: The answer that made it fail, where it was no failure of ComfyUI's own.
+    answer: ServerAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

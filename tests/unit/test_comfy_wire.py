@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.ai import reports, wire
-from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.errors import ErrorCode
 from modules.domain.servers import RunPhase
 from tests.support.comfy_recordings import replies, reply
 
@@ -28,9 +29,8 @@ def test_the_system_tells_version_device_and_memory() -> None:
 
 @pytest.mark.parametrize("body", [None, [], "ok", {}, {"devices": []}, {"system": None}, {"error": "tunnel not found"}], ids=repr)
 def test_what_is_no_comfyui_is_told_apart(body: object) -> None:
-    with pytest.raises(FulletError) as caught:
+    with pytest.raises(wire.UnreadableError):
         wire.read(wire.SystemStats, body)
-    assert caught.value.code is ErrorCode.SERVER_NOT_COMFYUI
 
 
 def test_the_queue_tells_running_from_pending_whatever_the_order() -> None:
@@ -162,7 +162,5 @@ def test_the_answer_to_an_upload_names_the_file_as_a_graph_wants_it(line: dict[s
 )
 def test_nonsense_is_refused_with_our_own_error(body: object) -> None:
     for model in (wire.SystemStats, wire.QueueState, wire.JobInfo, wire.PromptAccepted, wire.PromptRejected, wire.UploadAnswer):
-        try:
+        with suppress(wire.UnreadableError):  # most nonsense is refused, some is harmless
             wire.read(model, body)
-        except FulletError as error:
-            assert error.code is ErrorCode.SERVER_NOT_COMFYUI  # noqa: PT017 - most nonsense is refused, some is harmless

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modules.ai.client import authorization
 from modules.ai.fleet import FleetError, read_fleet
+from modules.ai.http_exchange import authorization
 
 
 def problems_of(*urls: str, keys: tuple[str, ...] = (), vram_gb: tuple[float, ...] = ()) -> tuple[str, ...]:
