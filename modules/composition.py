@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -40,10 +41,11 @@ from modules.domain.errors import FulletError
 from modules.domain.people import GuildId
 from modules.queue_manager.crew import SWITCH_PREFIXES
 from modules.queue_manager.operations import REFRESH_KEY
-from modules.utils.database import Topic
+from modules.utils.database import Database, Topic
 from modules.utils.intake import UploadIntake
 from modules.utils.lag import LoopLag
 from modules.utils.relay import TOPIC as EVENT_TOPIC
+from modules.utils.relay import EventRelay
 
 log = structlog.get_logger(__name__)
 
@@ -138,9 +140,12 @@ def _set_aside_what_stays() -> None:
 
 
 def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services:
-    services: Services = {"engine": middle.engine.run(), "wakeups": _relay_wakeups(middle), "lag": LoopLag().run()}
+    wakeups = relay_wakeups(middle.database, middle.relay, middle.engine, middle.operations)
+    services: Services = {"engine": middle.engine.run(), "wakeups": wakeups, "lag": LoopLag().run()}
     if middle.relay is not None:
         services["relay"] = middle.relay.send()
+        if role in ("all", "gateway"):
+            services["previews"] = middle.relay.sweep()
     if role == "gateway":
         services["listings"] = _keep_listings(middle)
     if role in ("all", "gateway"):
@@ -159,7 +164,7 @@ def _people_side(settings: Settings, middle: Middle, role: Role) -> PeopleSide:
         delivery = Delivery(client, house, client.post, client.rooms, client.cards, client.voices, exports)
         courier = Courier(house, delivery, client.when_ready)
         return PeopleSide(services={"discord": client.run_with(token), "courier": courier.run()}, courier=courier)
-    bot = FulletBot(house, options)
+    bot = FulletBot(house, replace(options, has_courier=role != "gateway"))
     services: Services = {"discord": bot.run_with(token), "cards": bot.cards.run(), "sessions": bot.rooms.run()}
     if role == "gateway":
         return PeopleSide(services=services)
@@ -201,21 +206,39 @@ def _discord_options(settings: Settings) -> DiscordOptions:
     return replace(options, cdn_hosts=frozenset({stand_in})) if stand_in else options
 
 
-async def _relay_wakeups(middle: Middle) -> None:
+class Woken(Protocol):
+    """What hints of other processes wake: the engine."""
+
+    def changed(self) -> None:
+        """The queue changed."""
+        ...
+
+    def switched(self) -> None:
+        """The queue was paused or a server taken out of service, or the reverse."""
+        ...
+
+
+class Refreshing(Protocol):
+    """Asks the servers of this process again what they have."""
+
+    async def refresh_own(self) -> object: ...
+
+
+async def relay_wakeups(database: Database, relay: EventRelay | None, engine: Woken, operations: Refreshing) -> None:
     """What another process did to the queue, this one sees at once."""
     async with asyncio.TaskGroup() as tasks:
-        with middle.database.wakeups() as wakeups:
+        with database.wakeups() as wakeups:
             async for wakeup in wakeups:
                 if wakeup.is_own:
                     continue
-                if wakeup.topic == EVENT_TOPIC and middle.relay is not None:
-                    await middle.relay.heard(wakeup.payload)
+                if wakeup.topic == EVENT_TOPIC and relay is not None:
+                    await relay.heard(wakeup.payload)
                 elif wakeup.topic == Topic.CONTROL and wakeup.payload == REFRESH_KEY:
-                    tasks.create_task(middle.operations.refresh_own())  # asks servers: nobody else waits for their answers
+                    tasks.create_task(operations.refresh_own())  # asks servers: nobody else waits for their answers
                 elif wakeup.topic == Topic.CONTROL and wakeup.payload.startswith(SWITCH_PREFIXES):
-                    middle.engine.switched()
+                    engine.switched()
                 elif wakeup.topic == Topic.QUEUE:
-                    middle.engine.changed()
+                    engine.changed()
 
 
 async def _keep_listings(middle: Middle) -> None:

@@ -96,7 +96,7 @@ class FulletBot(commands.Bot):
         self.admins = AdminNotes(self.rooms, house.clock)
         self.failures = Failures(self.voices, self.admins)
         self.asking = Asking(house, self.rooms, options)
-        self.cards = CardKeeper(house, self.post, self.voices, self.when_ready)
+        self.cards = CardKeeper(house, self.post, self.voices, self.when_ready, has_courier=options.has_courier)
         self.own = OwnPictures(house, self.post, self.rooms, self.voices)
         self.form = GenerationForm(house, self.asking, self.voices, self.failures)
         self.recalls = Recalls(house, self.asking, self.form, self.voices)

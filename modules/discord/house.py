@@ -76,6 +76,8 @@ class DiscordOptions:
     default_language: Language = Language.ENGLISH
     export_path: Path | None = None
     version: str = ""
+    #: Whether results and failures are sent by this very process; with `--role gateway` another one does.
+    has_courier: bool = True
     #: How long the gateway may be gone before the process gives up and its supervisor starts a new one.
     gateway_patience_s: float = 300.0
     #: discord.py calls itself ready when no further guild came for so long after the connection.

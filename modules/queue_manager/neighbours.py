@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from modules.domain.errors import FulletError
+from modules.domain.events import QueueChanged
 from modules.domain.jobs import JobId, ServerName, WorkClass
 from modules.domain.queue import ServerStatus
 from modules.queue_manager.crew import Crew
@@ -94,10 +95,13 @@ class Neighbours:
         now, own = self._crew.clock.now(), {worker.server.name for worker in self._workers}
         found = [_read(text, now) for text in (await self._crew.control.with_prefix(STATUS_PREFIX)).values()]
         neighbours = [one for one in found if one is not None and one.status.name not in own]
+        before = {name for name, one in self._crew.colleagues.items() if name not in own and one.is_up}
         for name in [name for name in self._crew.colleagues if name not in own]:
             del self._crew.colleagues[name]
         self._crew.colleagues.update({one.status.name: one for one in neighbours})
         self.statuses = tuple(one.status for one in neighbours if now - one.told_at <= NEWS_LIFE)
+        if before != {one.status.name for one in neighbours if one.is_up}:
+            self._crew.events.publish(QueueChanged())  # a server came or went, or the process that drives it died
 
     async def _tell(self) -> None:
         classes = self._crew.classes or await self._crew.waiting_classes()

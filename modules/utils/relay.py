@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import inspect
@@ -15,7 +16,7 @@ import structlog
 from modules.domain import events as kinds
 from modules.domain.errors import FulletError
 from modules.domain.events import Event, JobPreviewed
-from modules.domain.jobs import JobId, JobState
+from modules.domain.jobs import IN_FLIGHT_STATES, JobId, JobState
 from modules.domain.servers import InMemory
 from modules.utils.bus import EventBus
 from modules.utils.database import MAX_PAYLOAD_BYTES, Database
@@ -27,6 +28,12 @@ TOPIC = "event"
 PREVIEW_PREFIX = "preview."
 #: Events heard from elsewhere that we must not say again; more than that are never under way at once.
 _MAX_FOREIGN = 4_000
+#: Previews of jobs that no server has any more are removed this often.
+SWEEP_PREVIEWS_EVERY_S = 60.0
+#: More jobs than any house has on its servers at once.
+_MAX_IN_FLIGHT = 10_000
+#: Removed in one transaction.
+_SWEPT_AT_ONCE = 500
 
 _KINDS: dict[str, Callable[..., Event]] = {
     kind.__name__: kind
@@ -54,13 +61,39 @@ class EventRelay:
         self._bus = bus
         self._database = database
         self._foreign: OrderedDict[int, Event] = OrderedDict()
+        self._previewed: set[JobId] = set()  #: jobs of which this process has stored a preview
 
     async def send(self) -> None:
-        """Tell the others what is published here, for ever."""
+        """Tell the others what is published here, for ever.
+
+        A changed queue is not told: the stores tell it to every process, in the transaction that changes it.
+        """
         async with self._bus.subscribe() as events:
             async for event in events:
-                if self._foreign.pop(id(event), None) is not event:
+                is_foreign = self._foreign.pop(id(event), None) is event
+                if isinstance(event, (kinds.JobSettled, kinds.JobRequeued)) and event.job_id in self._previewed:
+                    await self._forget_preview(event.job_id)
+                if not is_foreign and not isinstance(event, kinds.QueueChanged):
                     await self._tell(event)
+
+    async def sweep(self) -> None:
+        """Remove the previews of jobs that are over, for ever: late ones and those of a process that died are left to this."""
+        while True:
+            try:
+                await self.sweep_once()
+            except FulletError as error:
+                log.debug("previews_not_swept", error=error.code.value)
+            await asyncio.sleep(SWEEP_PREVIEWS_EVERY_S)
+
+    async def sweep_once(self) -> None:
+        """Remove the previews of jobs that no server has. Raises DATABASE_UNAVAILABLE."""
+        stored = await self._database.control.keys(PREVIEW_PREFIX)  # before the jobs: what begins meanwhile is not among them
+        if not stored:
+            return
+        running = await self._database.jobs.jobs(states=IN_FLIGHT_STATES, limit=_MAX_IN_FLIGHT)
+        stale = sorted(set(stored) - {PREVIEW_PREFIX + str(job.id) for job in running})
+        for start in range(0, len(stale), _SWEPT_AT_ONCE):  # an earlier version may have left very many
+            await self._database.control.remove(stale[start : start + _SWEPT_AT_ONCE])
 
     async def heard(self, payload: str) -> None:
         """Publish here what another process told."""
@@ -75,14 +108,20 @@ class EventRelay:
     async def _tell(self, event: Event) -> None:
         try:
             if isinstance(event, JobPreviewed):
+                self._previewed.add(event.job_id)
                 await self._database.control.set(PREVIEW_PREFIX + str(event.job_id), base64.b64encode(event.jpeg).decode())
-            elif isinstance(event, kinds.JobSettled):
-                await self._database.control.set(PREVIEW_PREFIX + str(event.job_id), None)
             payload = written(event)
             if len(payload.encode()) <= MAX_PAYLOAD_BYTES:
                 await self._database.notify(TOPIC, payload)
         except FulletError as error:
             log.debug("event_not_relayed", error=error.code.value)
+
+    async def _forget_preview(self, job_id: JobId) -> None:
+        self._previewed.discard(job_id)
+        try:
+            await self._database.control.remove([PREVIEW_PREFIX + str(job_id)])
+        except FulletError as error:
+            log.debug("preview_not_removed", error=error.code.value)  # the sweep finds it
 
     async def _read(self, payload: str) -> Event | None:
         event = read(payload)

@@ -27,6 +27,15 @@ async def test_facts_are_found_by_exactly_their_prefix(database: Database) -> No
     assert len(await database.control.with_prefix("")) == 6
 
 
+async def test_keys_are_listed_and_many_are_removed_at_once(database: Database) -> None:
+    for key in ("preview.1", "preview.2", "preview.3", "Preview.4", "preview_5"):
+        await database.control.set(key, "x")
+    assert await database.control.keys("preview.") == ["preview.1", "preview.2", "preview.3"]
+    await database.control.remove(["preview.1", "preview.3", "never set"])
+    await database.control.remove([])
+    assert await database.control.keys("preview.") == ["preview.2"]
+
+
 async def test_a_change_wakes_who_listens(database: Database) -> None:
     with database.wakeups() as wakeups:
         await database.control.set("paused", "1")

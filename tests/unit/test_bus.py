@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from sqlalchemy import insert
 
 from modules.domain.events import (
     Event,
@@ -26,8 +27,10 @@ from modules.domain.servers import InMemory
 from modules.utils.bus import EventBus
 from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
+from modules.utils.database.tables import control
 from modules.utils.relay import TOPIC, EventRelay, read, written
 from tests.support.builders import a_job_id
+from tests.support.queue_steps import accepted, claimed, oldest
 
 
 async def taken(bus: EventBus, publish: list[Event], count: int) -> list[Event]:
@@ -136,6 +139,45 @@ async def test_a_preview_reaches_the_other_process_with_its_bytes(tmp_path: Path
             sending.cancel()
 
 
+async def test_a_preview_is_forgotten_when_another_process_ends_its_job_and_a_late_one_by_the_sweep(tmp_path: Path) -> None:
+    async with open_database(None, data_dir=tmp_path, clock=SystemClock()) as database:
+        bus = EventBus()
+        worker = EventRelay(bus, database)
+        job_id, late = a_job_id(), a_job_id()
+        async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+            sending = group.create_task(worker.send())
+            await asyncio.sleep(0)
+            bus.publish(JobPreviewed(job_id=job_id, picture_index=0, jpeg=b"first"))
+            await _until_stored(database, {f"preview.{job_id}"})
+            await worker.heard(written(JobSettled(job_id=job_id, state=JobState.CANCELLED)))
+            await _until_stored(database, set())
+            bus.publish(JobPreviewed(job_id=late, picture_index=0, jpeg=b"too late"))
+            await _until_stored(database, {f"preview.{late}"})
+            sending.cancel()
+        await EventRelay(EventBus(), database).sweep_once()
+        assert await database.control.keys("preview.") == []
+
+
+async def test_the_sweep_leaves_the_previews_of_jobs_that_a_server_has(tmp_path: Path) -> None:
+    async with open_database(None, data_dir=tmp_path, clock=SystemClock()) as database:
+        [job] = await accepted(database)
+        await database.control.set(f"preview.{job.id}", "Zm94")
+        await database.control.set("preview.of nobody", "Zm94")
+        relay = EventRelay(EventBus(), database)
+        await claimed(database, oldest(1))
+        await relay.sweep_once()
+        assert await database.control.keys("preview.") == [f"preview.{job.id}"]
+
+
+async def test_the_sweep_removes_thousands_that_an_earlier_version_left(tmp_path: Path) -> None:
+    async with open_database(None, data_dir=tmp_path, clock=SystemClock()) as database:
+        left = [{"key": f"preview.{number}", "value": "Zm94"} for number in range(1_201)]
+        await database.engine.write(lambda connection: connection.execute(insert(control), left))
+        await database.control.set("queue.paused", "1")
+        await EventRelay(EventBus(), database).sweep_once()
+        assert await database.control.keys("") == ["queue.paused"]
+
+
 async def _first_event(wakeups: object) -> Event | None:
     async for wakeup in wakeups:  # type: ignore[attr-defined]  # a stream of wake-ups
         if wakeup.topic == TOPIC:
@@ -144,5 +186,9 @@ async def _first_event(wakeups: object) -> Event | None:
 
 
 async def _until_forgotten(database: Database) -> None:
-    while await database.control.with_prefix("preview."):  # noqa: ASYNC110 - the store has no bell for tests
+    await _until_stored(database, set())
+
+
+async def _until_stored(database: Database, keys: set[str]) -> None:
+    while set(await database.control.keys("preview.")) != keys:  # noqa: ASYNC110 - the store has no bell for tests
         await asyncio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
@@ -34,6 +34,15 @@ class SqlControlStore:
         """Everything whose key starts so."""
         return await self._engine.read(_with_prefix, prefix)
 
+    async def keys(self, prefix: str) -> Sequence[str]:
+        """The keys that start so, without their values."""
+        return await self._engine.read(_keys, prefix)
+
+    async def remove(self, keys: Collection[str]) -> None:
+        """Unset all of these; wakes nobody."""
+        if keys:
+            await self._engine.write(_remove, tuple(keys))
+
     async def audit(self, entry: AuditEntry) -> None:
         """Kept for ever."""
         await self._engine.write(_audit, entry)
@@ -58,6 +67,15 @@ def _set(connection: Connection, key: str, value: str | None) -> None:
 def _with_prefix(connection: Connection, prefix: str) -> Mapping[str, str]:
     query = select(control).where(control.c.key.startswith(prefix, autoescape=True)).order_by(control.c.key)
     return {row.key: row.value for row in connection.execute(query) if row.key.startswith(prefix)}
+
+
+def _keys(connection: Connection, prefix: str) -> Sequence[str]:
+    query = select(control.c.key).where(control.c.key.startswith(prefix, autoescape=True)).order_by(control.c.key)
+    return [key for key in connection.execute(query).scalars() if key.startswith(prefix)]
+
+
+def _remove(connection: Connection, keys: Sequence[str]) -> None:
+    connection.execute(delete(control).where(control.c.key.in_(bindparam("keys", expanding=True))), {"keys": list(keys)})
 
 
 def _audit(connection: Connection, entry: AuditEntry) -> None:
