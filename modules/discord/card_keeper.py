@@ -57,7 +57,20 @@ RETRY_S = 2.0
 class CardKeeper:
     """Hangs a card for every accepted job, repaints it as the job goes on, and takes it down when the result is posted."""
 
-    def __init__(self, house: House, post: Post, voices: Voices, when_ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        house: House,
+        post: Post,
+        voices: Voices,
+        when_ready: Callable[[], Awaitable[None]],
+        *,
+        has_courier: bool = True,
+    ) -> None:
+        """`has_courier`: the courier is in this process and takes the card of a failed job over with `release`.
+
+        One in another process cannot: it posts the failure as a message of its own, and the card is taken down.
+        """
+        self._has_courier = has_courier
         self._house = house
         self._when_ready = when_ready
         self._post = post
@@ -156,6 +169,8 @@ class CardKeeper:
                 card.is_final = True
             case JobState.DELIVERED | JobState.UNDELIVERABLE:
                 card.is_over = True
+            case JobState.FAILED if not self._has_courier:
+                card.is_over = True
             case _:
                 return  # FAILED: the courier writes it, in the card's place
         self._wake(card.channel_id)
@@ -209,6 +224,8 @@ class CardKeeper:
     async def _take_leftovers(self) -> None:
         """Cards of jobs that ended while nobody was there to take them down."""
         over = {JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.CANCELLED}
+        if not self._has_courier:
+            over.add(JobState.FAILED)
         for job in await self._house.jobs.jobs(states=over, limit=LEFTOVERS):
             if job.card_message_id is not None:
                 self.board.hang(job, None)
@@ -262,6 +279,8 @@ class CardKeeper:
             card.shown = card.face
 
     async def _bring_up_to_date(self, card: LiveCard) -> None:
+        if card.is_lost and not card.is_final:
+            await self._look_whether_over(card)
         if card.is_over:
             await self._take_down(card)
             return
@@ -284,6 +303,11 @@ class CardKeeper:
         if card.is_final and card.face.looks_like(face):
             await self._house.jobs.set_card(card.job.id, None)
             self.board.drop(card.job.id)
+
+    async def _look_whether_over(self, card: LiveCard) -> None:
+        """Its message is gone. Somebody deleted it, or a courier in another process whose news we have not heard yet."""
+        now = await self._house.jobs.job(card.job.id)
+        card.is_over = now is None or now.state not in {*ACTIVE_STATES, JobState.GENERATED, JobState.CANCELLED}
 
     def _note_shown(self, card: LiveCard, face: CardFace) -> None:
         now = self._house.clock.monotonic()

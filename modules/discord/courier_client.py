@@ -8,33 +8,47 @@ from __future__ import annotations
 import asyncio
 
 import discord
+import structlog
 
 from modules.discord.endpoint import log_in
 from modules.discord.house import DiscordOptions, House
 from modules.discord.posting import Post
+from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.voices import Voices
 from modules.domain.jobs import Job
 from modules.domain.people import ChannelId, MessageId, UserId
 from modules.utils.i18n import Phrasebook
 
+log = structlog.get_logger(__name__)
+
 
 class StoredCards:
-    """Cards by what the store remembers; the gateway process paints them."""
+    """Cards by what the store remembers; the gateway process paints them.
+
+    That process may be painting at this very moment, so a card is never written over from here: it is taken down, and what is
+    painted then only meets a message that is gone.
+    """
 
     def __init__(self, house: House, post: Post) -> None:
         self._house = house
         self._post = post
 
     async def release(self, job: Job) -> MessageId | None:
-        """The message of the card, to be written over."""
-        return job.card_message_id
+        """No message to be written over: the failure is posted as one of its own."""
+        await self.retire(job)
+        return None
 
     async def retire(self, job: Job) -> None:
-        """The result is posted: take the card down."""
-        if job.card_message_id is not None:
+        """Take the card down. Where Discord refuses, the gateway process does it when it hears what became of the job."""
+        if job.card_message_id is None:
+            return
+        try:
             await self._post.delete(job.channel_id, job.card_message_id)
-            await self._house.jobs.set_card(job.id, None)
+        except DISCORD_TROUBLE as error:
+            log.info("card_left_to_gateway", job_id=str(job.id), reason=type(error).__name__)
+            return
+        await self._house.jobs.set_card(job.id, None)
 
     async def moved(self, user_id: UserId, channel_id: ChannelId) -> None:
         """The gateway process hangs them again when it next compares its cards with the store."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.sandbox.comfy_server import ComfySandbox
+from modules.sandbox.comfy_server.faults import Match
 from tests.support.person import Seen
 from tests.support.program import Program, whole_house
 
@@ -54,6 +55,16 @@ async def test_pictures_arrive_although_each_part_is_a_process_and_a_worker_and_
                 await person.wait_for_message(a_result_of(f"{person.username} {round_}"), channel=channel, timeout=60)
             results = [message for message in await person.messages(channel) if is_result(message)]
             assert len(results) == 2
+        gpus[1].fail("node_error", times=None, match=Match(text="a wish that breaks"))
+        asker, channel = people[1], f"session-{people[1].username}"
+        await asker.slash("imagine", model="z-image", prompt="a wish that breaks", size="512x512")
+        failure = await asker.wait_for_message(lambda m: "That didn't work" in m.text, channel=channel, timeout=60)
+        assert failure.mentions == [asker.id]
+
+        async def is_all_that_is_left() -> bool:
+            return [m.id for m in await asker.messages(channel) if "a wish that breaks" in m.text] == [failure.id]
+
+        await asker.until(is_all_that_is_left, "the card of the failed job to be gone")
         status = await people[2].slash("admin status")
         assert status.message is not None
         assert gpus[1].url.rpartition(":")[2] in status.message.text

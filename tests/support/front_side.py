@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +22,7 @@ from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings
 from modules.discord.bot import FulletBot
 from modules.discord.courier import Courier
+from modules.discord.courier_client import CourierClient
 from modules.discord.delivery import Delivery
 from modules.discord.endpoint import use_endpoint
 from modules.discord.exports import Exports
@@ -54,6 +55,7 @@ from modules.utils.database import Database, open_database
 from modules.utils.images import PictureWorkshop
 from modules.utils.intake import UploadIntake
 from tests.support.comfy_side import the_library
+from tests.support.split_roles import Part, a_part, in_touch
 
 SERVER = ServerName("gpu-1")
 LIMIT_S = 10.0
@@ -82,6 +84,7 @@ class SteeredStudio:
     is_away: bool = False
     refusal: FulletError | None = None  #: what `submit` raises, such as a dark database
     boot_id: BootId = field(default_factory=lambda: BootId(uuid4()))
+    gpu: Part | None = None  #: the worker's process, where that is another one
     acts: list[tuple[str, str]] = field(default_factory=list)
 
     # --- Studio ---------------------------------------------------------------------------------------------------------
@@ -179,34 +182,43 @@ class SteeredStudio:
             charges = {job.user_id: snapshot.accounts[job.user_id].vt + job.work.cost_s}
             return Pick(job_ids=(job.id,), exact_key=job.work.exact_key, heavy_key=job.work.heavy_key, charges=charges)
 
-        attempt = await self.database.jobs.claim(SERVER, self.boot_id, [job.work.exact_key], pick)
+        worker = self._worker
+        attempt = await worker.database.jobs.claim(SERVER, self.boot_id, [job.work.exact_key], pick)
         assert attempt is not None, "the job could not be claimed"
-        await self.database.jobs.mark_submitted(attempt.id)
-        self.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, in_memory=in_memory))
-        self.bus.publish(QueueChanged())
+        await worker.database.jobs.mark_submitted(attempt.id)
+        worker.bus.publish(JobStarted(job_id=job.id, server=SERVER, shared_by=shared_by, in_memory=in_memory))
+        worker.bus.publish(QueueChanged())
         return attempt
 
     def changed(self) -> None:
         """Places may have moved."""
         self.bus.publish(QueueChanged())
 
+    def switched(self) -> None:
+        """Somebody else paused the queue."""
+        self.changed()
+
+    async def refresh_own(self) -> None:
+        """Somebody else asked for it."""
+
     def progress(self, job: Job, step: int, steps: int = 8) -> None:
         """A sampling step is done."""
-        self.bus.publish(JobProgressed(job_id=job.id, step=step, steps=steps))
+        self._worker.bus.publish(JobProgressed(job_id=job.id, step=step, steps=steps))
 
     def preview(self, job: Job, jpeg: bytes) -> None:
         """A preview of this job's picture."""
-        self.bus.publish(JobPreviewed(job_id=job.id, picture_index=0, jpeg=jpeg))
+        self._worker.bus.publish(JobPreviewed(job_id=job.id, picture_index=0, jpeg=jpeg))
 
     async def finish(self, job: Job, attempt: Attempt, pictures: Sequence[Picture] | None = None) -> None:
         """The pictures are there."""
-        self.bus.publish(JobFinishing(job_id=job.id))
+        worker = self._worker
+        worker.bus.publish(JobFinishing(job_id=job.id))
         now = self.clock.now()
         report = RunReport(phase=RunPhase.SUCCEEDED, started_at=now - timedelta(seconds=3.4), ended_at=now)
         drawn = pictures or [a_png(index) for index in range(job.recipe.count)]
-        assert await self.database.jobs.settle_generated(attempt.id, job.id, drawn, report)
-        await self.database.jobs.end_attempt(attempt.id, report)
-        self.bus.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
+        assert await worker.database.jobs.settle_generated(attempt.id, job.id, drawn, report)
+        await worker.database.jobs.end_attempt(attempt.id, report)
+        worker.bus.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
 
     async def draw(self, job: Job, pictures: Sequence[Picture] | None = None) -> None:
         """Start and finish."""
@@ -214,14 +226,19 @@ class SteeredStudio:
 
     async def fail(self, job: Job, code: ErrorCode, **params: str | int | float) -> None:
         """It did not work out."""
-        assert await self.database.jobs.settle_failed(job.id, code, params)
-        self.bus.publish(JobSettled(job_id=job.id, state=JobState.FAILED))
+        assert await self._worker.database.jobs.settle_failed(job.id, code, params)
+        self._worker.bus.publish(JobSettled(job_id=job.id, state=JobState.FAILED))
 
     async def requeued(self, job: Job, attempt: Attempt) -> None:
         """The server went away under it."""
-        await self.database.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
-        self.bus.publish(JobRequeued(job_id=job.id, reason=ErrorCode.SERVER_UNREACHABLE.value))
-        self.bus.publish(QueueChanged())
+        worker = self._worker
+        await worker.database.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
+        worker.bus.publish(JobRequeued(job_id=job.id, reason=ErrorCode.SERVER_UNREACHABLE.value))
+        worker.bus.publish(QueueChanged())
+
+    @property
+    def _worker(self) -> Part:
+        return self.gpu or Part(self.database, self.bus)
 
 
 def a_png(seed: int = 0, side_px: int = 64, height_px: int | None = None) -> Picture:
@@ -250,14 +267,23 @@ class Front:
     sandbox: DiscordSandbox
     house: House
     serving: asyncio.Task[None] | None = None
+    courier_client: CourierClient | None = None  #: where the courier is a process of its own
 
     async def serve(self) -> None:
         """What the program runs of the people's side."""
         async with asyncio.TaskGroup() as group:
+            if self.courier_client is not None:
+                group.create_task(self.courier_client.run_with(self.sandbox.bot_token))
             group.create_task(self.bot.run_with(self.sandbox.bot_token))
             group.create_task(self.bot.cards.run())
             group.create_task(self.bot.rooms.run())
             group.create_task(self.courier.run())
+
+    async def when_ready(self) -> None:
+        """Discord has told every part of us what there is."""
+        await self.bot.when_ready()
+        if self.courier_client is not None:
+            await self.courier_client.when_ready()
 
     async def until_ended(self) -> None:
         """Wait until it stopped by itself; why is raised when the door closes."""
@@ -285,9 +311,13 @@ class Front:
 class FrontDoor:
     """The world around the bot: it stays while the bot is started, stopped and started again."""
 
-    def __init__(self, sandbox: DiscordSandbox, database: Database, workshop: PictureWorkshop, clock: Clock) -> None:
+    def __init__(
+        self, sandbox: DiscordSandbox, database: Database, workshop: PictureWorkshop, clock: Clock, *, split_on: str | None = None
+    ) -> None:
+        """`split_on`: the PostgreSQL that gateway, worker and courier share; without it all are one process."""
         self.sandbox = sandbox
         self.database = database
+        self.split_on = split_on
         self.workshop = workshop
         self.clock = clock
         self.library = the_library()
@@ -313,40 +343,69 @@ class FrontDoor:
     @asynccontextmanager
     async def open(self, **options: object) -> AsyncIterator[Front]:
         """Start the bot and its services; leaving the block stops them as SIGTERM would, without finishing anything."""
-        bus = EventBus()
-        studio = SteeredStudio(database=self.database, bus=bus, clock=self.clock)
-        house = House(
-            studio=studio,
-            admin=studio,
-            catalogue=TemplateCatalogue(library=self.library, listings=self.listings),
-            intake=UploadIntake(self.workshop, self.database.blobs),
-            jobs=self.database.jobs,
-            blobs=self.database.blobs,
-            outbox=self.database.outbox,
-            sessions=self.database.sessions,
-            people=self.database.people,
-            control=self.database.control,
-            events=bus,
-            clock=self.clock,
-            fit=self.workshop.fit_under,
-        )
         chosen: dict[str, object] = {
             "allowed_guild_id": self.guild_id,
             "guild_patience_s": 0.1,
             "cdn_hosts": frozenset({URL(self.sandbox.page_url).host or ""}),
         } | options
         settings = DiscordOptions(**chosen)  # type: ignore[arg-type] # a test names what it is about
+        async with AsyncExitStack() as stack:
+            front = await (self._split(stack, settings) if self.split_on else self._whole(settings))
+            async with self._served(front):
+                yield front
+
+    async def _whole(self, settings: DiscordOptions) -> Front:
+        """`--role all`."""
+        studio = SteeredStudio(database=self.database, bus=EventBus(), clock=self.clock)
+        house = self._house(studio)
         bot = FulletBot(house, settings)
         delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, Exports(settings.export_path))
-        front = Front(bot, Courier(house, delivery, bot.when_ready), studio, self.database, self.sandbox, house)
+        return Front(bot, Courier(house, delivery, bot.when_ready), studio, self.database, self.sandbox, house)
+
+    async def _split(self, stack: AsyncExitStack, settings: DiscordOptions) -> Front:
+        """`--role gateway`, `--role worker` and `--role courier`, as the program joins them."""
+        assert self.split_on is not None
+        gpu = await stack.enter_async_context(a_part(self.split_on, self.clock, Path()))
+        sender = await stack.enter_async_context(a_part(self.split_on, self.clock, Path()))
+        studio = SteeredStudio(database=self.database, bus=EventBus(), clock=self.clock, gpu=gpu)
+        await stack.enter_async_context(in_touch(Part(self.database, studio.bus), studio, studio))
+        house = self._house(studio)
+        bot = FulletBot(house, replace(settings, has_courier=False))
+        its_house = self._house(SteeredStudio(database=sender.database, bus=sender.bus, clock=self.clock))
+        client = CourierClient(its_house, settings)
+        exports = Exports(settings.export_path)
+        delivery = Delivery(client, its_house, client.post, client.rooms, client.cards, client.voices, exports)
+        courier = Courier(its_house, delivery, client.when_ready)
+        return Front(bot, courier, studio, self.database, self.sandbox, house, courier_client=client)
+
+    def _house(self, studio: SteeredStudio) -> House:
+        database = studio.database
+        return House(
+            studio=studio,
+            admin=studio,
+            catalogue=TemplateCatalogue(library=self.library, listings=self.listings),
+            intake=UploadIntake(self.workshop, database.blobs),
+            jobs=database.jobs,
+            blobs=database.blobs,
+            outbox=database.outbox,
+            sessions=database.sessions,
+            people=database.people,
+            control=database.control,
+            events=studio.bus,
+            clock=self.clock,
+            fit=self.workshop.fit_under,
+        )
+
+    @asynccontextmanager
+    async def _served(self, front: Front) -> AsyncIterator[None]:
         serving = front.serving = asyncio.create_task(front.serve())
-        ready = asyncio.create_task(bot.when_ready())
+        ready = asyncio.create_task(front.when_ready())
         try:
             async with asyncio.timeout(LIMIT_S):
                 await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
-            yield front
+            yield
         finally:
             ready.cancel()
             serving.cancel()
@@ -356,12 +415,12 @@ class FrontDoor:
 
 
 @asynccontextmanager
-async def front_door(folder: Path, **sandbox_options: object) -> AsyncIterator[FrontDoor]:
-    """A Discord on loopback and an empty database."""
+async def front_door(folder: Path, *, split_on: str | None = None, **sandbox_options: object) -> AsyncIterator[FrontDoor]:
+    """A Discord on loopback and an empty database: a file, or the PostgreSQL that split roles share."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(DiscordSandbox(**sandbox_options))  # type: ignore[arg-type] # passed through
-        database = await stack.enter_async_context(open_database(None, data_dir=folder, clock=clock))
+        database = await stack.enter_async_context(open_database(split_on, data_dir=folder, clock=clock))
         workshop = await stack.enter_async_context(PictureWorkshop())
         use_endpoint(sandbox.api_base, sandbox.gateway_url)
-        yield FrontDoor(sandbox, database, workshop, clock)
+        yield FrontDoor(sandbox, database, workshop, clock, split_on=split_on)

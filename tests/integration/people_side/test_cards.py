@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import re
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from modules.discord.pace import EDITS_PER_WINDOW, KEPT_FOR_NEWS, STEP_EVERY_S, WINDOW_S
 from modules.discord.views.layout import Accent
+from modules.domain.errors import ErrorCode
 from modules.domain.events import JobStranded
 from modules.domain.jobs import Job, JobState
 from modules.domain.people import MessageId, UserId
@@ -17,6 +19,9 @@ from modules.domain.records import Limits
 from modules.domain.servers import InMemory
 from tests.support.front_side import Front, FrontDoor, a_jpeg
 from tests.support.person import People, Person, Seen
+from tests.support.split_roles import in_both_arrangements
+
+pytestmark = in_both_arrangements
 
 AN_ADMIN = UserId(1)
 EDITS = r"^PATCH /channels/\d+/messages/\d+$"
@@ -152,6 +157,53 @@ async def test_a_card_cancelled_while_a_gpu_has_it_does_not_say_that_the_turn_is
     await bruno.press(card, "Cancel")
     over = await becomes(bruno, card, "Cancelled", "it counts as one of your turns")
     assert "not used up" not in over.text
+
+
+async def test_a_failure_is_all_that_is_left_of_a_job_although_steps_are_heard_before_and_after_it(
+    front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    await front.studio.start(job)
+    front.studio.progress(job, 3)
+    await becomes(bruno, card, "3/8")
+    front.studio.progress(job, 4)  # the pace holds it back until after the failure
+    await front.studio.fail(job, ErrorCode.OUT_OF_MEMORY)
+    failure = await bruno.wait_for_message(lambda m: "That didn't work" in m.text, channel=card.channel_id)
+    front.studio.progress(job, 5)
+    other, other_card = await asked(front, bruno, "an owl")  # facts that come after them, in the same channel
+    await front.studio.start(other)
+    front.studio.progress(other, 2)
+    await becomes(bruno, other_card, "2/8")
+    await bruno.until(_only(bruno, card.channel_id, {failure.id, other_card.id}), "the failure and the other card alone")
+    assert "That didn't work" in (await bruno.message(failure)).text
+    assert [live.job.id for live in front.bot.cards.board] == [other.id]
+
+
+def _only(person: Person, channel: str, wanted: set[str]) -> Callable[[], Awaitable[bool | None]]:
+    async def check() -> bool | None:
+        return {message.id for message in await person.messages(channel)} == wanted
+
+    return check
+
+
+async def test_a_job_that_failed_while_its_card_was_being_hung_leaves_one_message(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    door.spoil(POSTS, times=1, delay_s=1.0)  # the card is on its way so long
+    answer = await bruno.slash("imagine", model="z-image", prompt="a fox")
+    assert not answer.failed
+    job = await front.studio.only_job(int(bruno.id))
+    await front.studio.fail(job, ErrorCode.OUT_OF_MEMORY)
+    failure = await bruno.wait_for_message(lambda m: "That didn't work" in m.text, channel=str(job.channel_id))
+    await front.until_job(job.id, lambda job: job.card_message_id is None)
+
+    async def card_was_posted() -> bool:
+        return all(call.status == 200 for call in door.calls(POSTS))
+
+    await bruno.until(card_was_posted, "the card that comes too late")
+    await bruno.until(_only(bruno, str(job.channel_id), {failure.id}), "the failure alone")
 
 
 async def test_edits_stay_within_discords_limit_however_fast_the_engine_talks(

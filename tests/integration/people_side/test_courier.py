@@ -21,6 +21,9 @@ from modules.sandbox.discord_server.permissions import Permission
 from modules.utils.database.tables import outbox
 from tests.support.front_side import Front, FrontDoor, a_png
 from tests.support.person import People, Person, Seen
+from tests.support.split_roles import in_both_arrangements
+
+pytestmark = in_both_arrangements
 
 SENDS = r"^POST /channels/\d+/messages$"
 
@@ -184,6 +187,20 @@ async def test_a_failure_without_a_card_is_posted_with_a_mention(door: FrontDoor
     assert red.mentions == [ana.id]
 
 
+async def test_a_card_that_cannot_be_taken_down_keeps_nobody_from_their_pictures(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    first, second = await asked(front, ana), await asked(front, bruno)
+    door.spoil(r"^DELETE /channels/\d+/messages", times=99, status=403, body={"code": 50001, "message": "Missing Access"})
+    for job in (first, second):
+        await front.studio.draw(job)
+        await front.until_state(job.id, JobState.DELIVERED)
+    third = await asked(front, bruno, "an owl")
+    await front.studio.draw(third)
+    await front.until_state(third.id, JobState.DELIVERED)
+
+
 async def test_before_stopping_what_is_owed_is_sent(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     job = await asked(front, bruno)
@@ -218,7 +235,7 @@ async def _forget_the_delivery(door: FrontDoor, job: Job, *, clock_was_ahead: ti
     """As if the process had died after Discord's answer and before the note: the intent stands, nothing more."""
 
     def undo(connection: Connection) -> None:
-        connection.execute(text("UPDATE outbox SET sent_at = NULL, message_id = NULL, is_owed = 1, due_at = created_at"))
+        connection.execute(update(outbox).values(sent_at=None, message_id=None, is_owed=True, due_at=outbox.c.created_at))
         connection.execute(text("UPDATE job SET state = 'generated', result_message_id = NULL"))
         [tried_at] = connection.execute(select(outbox.c.first_try_at)).scalars()
         connection.execute(update(outbox).values(first_try_at=tried_at + clock_was_ahead))

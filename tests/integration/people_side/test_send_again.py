@@ -9,6 +9,9 @@ from modules.domain.jobs import Job, JobState
 from tests.support.front_side import Front, FrontDoor
 from tests.support.person import People, Person, Seen
 from tests.support.person_views import walk
+from tests.support.split_roles import in_both_arrangements
+
+pytestmark = in_both_arrangements
 
 MESSAGES = r"^POST /channels/\d+/messages$"
 
