@@ -62,7 +62,8 @@ async def check_at_start(middle: Middle, settings: Settings) -> None:
 async def inspect_fleet(middle: Middle) -> Sequence[Finding]:
     """Every server, and every template on every server that answers."""
     servers = [finding for found in await asyncio.gather(*(_server(server) for server in middle.servers)) for finding in found]
-    templates = [_template(problem, middle) for problem in middle.catalogue.problems()]
+    problems = await asyncio.to_thread(middle.catalogue.problems)  # likeness to thousands of file names takes its time
+    templates = [_template(problem, middle) for problem in problems]
     if all(finding.severity is Severity.ERROR for finding in servers):
         return [*servers, *templates]  # what could run is not known
     return [*servers, *templates, *_working(middle, {finding.subject for finding in templates})]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from modules.ai.choices import NameLists, Places, is_same
 from modules.ai.listing import Listings, ServerListing
+from modules.ai.node_specs import canonical
 from modules.ai.wishes import read_decimal, read_prompt, read_size, read_whole
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace, Manifest, RangeSection, SizeSection
@@ -15,8 +17,8 @@ from modules.ai.workflows.template import Library, Template
 from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, Detail, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
-from modules.domain.jobs import WorkClass
-from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed
+from modules.domain.jobs import ServerName, WorkClass
+from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed, WorkflowName
 
 #: docs/cards.md: the form offers up to four.
 MAX_LORAS = 4
@@ -38,6 +40,7 @@ _LORAS = (("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"))
 _SAMPLERS = (("KSampler", "sampler_name"), ("KSamplerSelect", "sampler_name"))
 _SCHEDULERS = (("KSampler", "scheduler"), ("BasicScheduler", "scheduler"))
 _UPSCALERS = (("UpscaleModelLoader", "model_name"),)
+_ALL_PLACES: tuple[Places, ...] = (_CHECKPOINTS, _UNETS, _LORAS, _SAMPLERS, _SCHEDULERS, _UPSCALERS)
 
 
 @dataclass(slots=True)
@@ -48,9 +51,25 @@ class TemplateCatalogue:
     listings: Listings
     random: random.Random = field(default_factory=random.SystemRandom)
     _specs: Mapping[ModelName, ModelSpec] = field(init=False)
+    #: Template and server -> the listing that was looked at, and whether it has everything.
+    _runnable: dict[tuple[WorkflowName, ServerName], tuple[ServerListing, bool]] = field(init=False, default_factory=dict)
+    _names: NameLists = field(init=False, default_factory=NameLists)
+    _found: tuple[tuple[ServerListing, ...], Sequence[TemplateProblem]] = field(init=False, default=((), ()))
+    _offered: tuple[tuple[ServerListing, ...], Choices] = field(init=False, default=((), Choices()))
 
     def __post_init__(self) -> None:
         self._specs = {spec.name: spec for spec in _specs(self.library)}
+        self.listings.prepare_with(self._prepare)
+
+    def _prepare(self, servers: Sequence[tuple[ServerName, ServerListing]]) -> None:
+        """Work out in a thread what people will ask of these servers; only adds to what is remembered."""
+        listings = [listing for _, listing in servers]
+        loaders = [_loader_of(template) for template in self.library.templates.values() if template.manifest.picks_checkpoint]
+        for places in (*_ALL_PLACES, *loaders):
+            self._names.of(listings, places)
+        for template in self.library.templates.values():
+            for server, listing in servers:
+                self._runs(template, server, listing)
 
     def models(self, kind: WorkflowKind | None = None) -> Sequence[ModelSpec]:
         """All models (that can do `kind`), in the order of their manifests."""
@@ -70,7 +89,15 @@ class TemplateCatalogue:
         if spec is None or kind not in spec.workflows:
             return False
         template = self.library.templates[spec.workflows[kind]]
-        return any(not any(template.problems_on(server, listing)) for server, listing in self.listings.up())
+        return any(self._runs(template, server, listing) for server, listing in self.listings.up())
+
+    def _runs(self, template: Template, server: ServerName, listing: ServerListing) -> bool:
+        """Whether a server has everything; found out once for each time that it was read."""
+        known = self._runnable.get((template.name, server))
+        if known is None or known[0] is not listing:
+            known = (listing, template.runs_on(listing))
+            self._runnable[template.name, server] = known
+        return known[1]
 
     def resolve(self, wish: Wish) -> tuple[Recipe, WorkClass]:
         """Fill in defaults, choose a seed, check every limit. Raises what the first wrong field deserves."""
@@ -83,26 +110,35 @@ class TemplateCatalogue:
     def choices(self) -> Choices:
         """What the healthy servers have, for forms."""
         up = [listing for _, listing in self.listings.up()]
+        if not is_same(self._offered[0], up):
+            self._offered = (tuple(up), self._choices(up))
+        return self._offered[1]
+
+    def _choices(self, up: Sequence[ServerListing]) -> Choices:
+        def names(places: Places) -> tuple[str, ...]:
+            return self._names.of(up, places).ordered
+
         return Choices(
-            checkpoints=_names(up, _CHECKPOINTS),
-            unets=_names(up, _UNETS),
-            loras=_names(up, _LORAS),
-            samplers=_names(up, _SAMPLERS),
-            schedulers=_names(up, _SCHEDULERS),
-            upscalers=_names(up, _UPSCALERS),
+            checkpoints=names(_CHECKPOINTS),
+            unets=names(_UNETS),
+            loras=names(_LORAS),
+            samplers=names(_SAMPLERS),
+            schedulers=names(_SCHEDULERS),
+            upscalers=names(_UPSCALERS),
         )
 
     def problems(self) -> Sequence[TemplateProblem]:
         """What keeps templates from running, per server; faults of the files themselves first."""
-        return [
-            *self.library.problems,
-            *(
+        servers = list(self.listings.all())
+        if not is_same(self._found[0], [listing for _, listing in servers]):
+            found = [
                 problem
-                for server, listing in self.listings.all()
+                for server, listing in servers
                 for template in self.library.templates.values()
                 for problem in template.problems_on(server, listing)
-            ),
-        ]
+            ]
+            self._found = (tuple(listing for _, listing in servers), found)
+        return [*self.library.problems, *self._found[1]]
 
     def where(self, problem: TemplateProblem) -> str:
         """Where the operator gets or puts what is missing, as the manifest says; empty when it does not."""
@@ -166,10 +202,8 @@ class TemplateCatalogue:
         if not template.manifest.picks_checkpoint:
             return None
         loader = template.shape.targets[Role.CHECKPOINT][0]
-        node = template.graph[loader.node]
-        return self._choice(
-            name or str(node.literal(loader.input)), "checkpoint", [(template.chain_of(node.class_type), loader.input)]
-        )
+        own = template.graph[loader.node].literal(loader.input)
+        return self._choice(name or str(own), "checkpoint", _loader_of(template))
 
     def _loras(self, loras: Sequence[Lora], template: Template) -> tuple[Lora, ...]:
         if not loras:
@@ -182,18 +216,20 @@ class TemplateCatalogue:
                 name=self._choice(lora.name, "lora", _LORAS) or "",
                 strength=read_decimal(lora.strength, "strength", LORA_STRENGTH),
             )
-            for lora in {lora.name: lora for lora in loras}.values()
+            for lora in {canonical(lora.name): lora for lora in loras}.values()
         )
 
-    def _choice(self, name: str | None, field: str, places: Sequence[tuple[str, str]]) -> str | None:
-        """A name some server lists, else CHOICE_UNKNOWN. Before any server was reached every name is taken on trust."""
+    def _choice(self, name: str | None, field: str, places: Places) -> str | None:
+        """A name some server lists, with `/` between folders, else CHOICE_UNKNOWN.
+
+        Before any server was reached every name is taken on trust.
+        """
         if name is None:
             return None
-        known = [listing for _, listing in self.listings.all()]
-        listed = _names(known, places)
-        if listed and name not in listed:
+        listed = self._names.of([listing for _, listing in self.listings.all()], places).all
+        if listed and canonical(name) not in listed:
             raise FulletError(ErrorCode.CHOICE_UNKNOWN, field=field, value=name[:80])
-        return name
+        return canonical(name)
 
     def _need_a_server(self, recipe: Recipe, template: Template, work: WorkClass) -> None:
         """Refuse what no server has, away or not: it would wait for ever. With no server ever seen, it waits for the first."""
@@ -204,6 +240,12 @@ class TemplateCatalogue:
                 model=self.model(recipe.model).label,
                 alternative=self._alternative(recipe.model, template.manifest.kind),
             )
+
+
+def _loader_of(template: Template) -> Places:
+    """Where a template that lets people choose its model file takes it from."""
+    loader = template.shape.targets[Role.CHECKPOINT][0]
+    return ((template.chain_of(template.graph[loader.node].class_type), loader.input),)
 
 
 def _fitted_size(asked: str | Dimensions | None, section: SizeSection) -> Dimensions:
@@ -229,15 +271,6 @@ def _steps(asked: object, section: RangeSection | None) -> int:
 def _number(asked: object, field: str, section: RangeSection | None, otherwise: Range) -> float:
     allowed = section.range if section else otherwise
     return read_decimal(asked, field, allowed) if asked is not None and section else allowed.default
-
-
-def _names(listings: Iterable[ServerListing], places: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    found: set[str] = set()
-    for listing in listings:
-        for chain, input_name in places:
-            if class_name := listing.resolve(chain):
-                found.update(listing.options(class_name, input_name))
-    return tuple(sorted(found, key=lambda name: (name.casefold(), name)))
 
 
 # --- models -------------------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class ComfyServer:
         listing = await asyncio.to_thread(ServerListing.from_object_info, body)
         pack = find_pack(listing, body)
         device = stats.devices[0] if stats.devices else wire.Device()
-        self._listings.update(self.name, listing)
+        await self._listings.take_in(self.name, listing)
         self._can = _Abilities()
         self._facts = ServerFacts(
             name=self.name,

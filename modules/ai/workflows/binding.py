@@ -117,10 +117,11 @@ def fit(graph: Graph, template: Template, listing: ServerListing) -> dict[str, N
 def _as(node: Node, known: NodeClass) -> Node:
     """The node as a server's class, with names as that server spells them."""
     node = node if known.name == node.class_type else _stand_in(node, known)
+    specs = known.inputs_given(node.inputs)
     spelt = {
         name: spelling
         for name, value in node.inputs.items()
-        if isinstance(value, str) and (spec := known.inputs.get(name)) and (spelling := spec.match(value))
+        if isinstance(value, str) and (spec := specs.get(name)) and (spelling := spec.match(value))
     }
     return node.having(**spelt)
 
@@ -153,8 +154,9 @@ def _stand_in(node: Node, known: NodeClass) -> Node:
         inputs |= _as_advanced(inputs)
     if "seed" in inputs and "noise_seed" in known.inputs:
         inputs["noise_seed"] = inputs.pop("seed")
-    kept = {name: value for name, value in inputs.items() if name in known.inputs}
-    for name, spec in known.inputs.items():
+    specs = known.inputs_given(inputs)
+    kept = {name: value for name, value in inputs.items() if name in specs}
+    for name, spec in specs.items():
         if spec.is_required and name not in kept:
             default = spec.default if spec.default is not None else next(iter(spec.options or ()), None)
             if default is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -43,12 +43,12 @@ class Node:
 
     def having(self, **inputs: Value) -> Node:
         """The same node with these inputs set."""
-        return replace(self, inputs={**self.inputs, **inputs})
+        return Node(self.class_type, {**self.inputs, **inputs}, self.title)
 
     def relinked(self, change: Callable[[Link], Link]) -> Node:
         """The same node with every link passed through `change`."""
         moved = {name: change(value) if isinstance(value, Link) else value for name, value in self.inputs.items()}
-        return replace(self, inputs=moved)
+        return Node(self.class_type, moved, self.title)
 
 
 Graph = Mapping[str, Node]

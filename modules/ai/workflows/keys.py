@@ -8,10 +8,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from modules.ai.node_specs import canonical
 from modules.ai.workflows.binding import bind
-from modules.ai.workflows.graph import Graph, to_api
+from modules.ai.workflows.graph import Graph, Node, to_api, with_input
 from modules.ai.workflows.manifest import Family, MergeLevel
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.roles import LOAD_IMAGE, Role
 from modules.ai.workflows.template import Template, is_file_input
 from modules.domain.images import BlobId
 from modules.domain.jobs import WorkClass
@@ -39,7 +40,7 @@ _UNKNOWN_MEGAPIXELS = 1.0
 def work_of(template: Template, recipe: Recipe) -> WorkClass:
     """The recipe's work, from the graph it will become."""
     uploads = {blob_id: _ANY_PICTURE for blob_id in (recipe.source, recipe.reference) if blob_id is not None}
-    graph = bind(template, recipe, seed=recipe.seed, uploads=uploads)
+    graph = _with_one_spelling(bind(template, recipe, seed=recipe.seed, uploads=uploads))
     return WorkClass(
         exact_key=exact_key(template, recipe, uploads),
         heavy_key=heavy_key(graph),
@@ -56,9 +57,19 @@ def exact_key(template: Template, recipe: Recipe, uploads: Mapping[BlobId, str])
     input picture, and cfg as long as both are 1 or both are not (at 1 the negative is not evaluated at all).
     """
     one = replace(recipe, prompt="", negative_prompt="", seed=Seed(0), guidance=None, cfg=1.0 if recipe.cfg == 1 else 2.0)
-    graph = to_api(bind(template, one, seed=one.seed, uploads=dict.fromkeys(uploads, _ANY_PICTURE)))
+    graph = to_api(_with_one_spelling(bind(template, one, seed=one.seed, uploads=dict.fromkeys(uploads, _ANY_PICTURE))))
     said = [template.digest, graph, _length_class(template.manifest.family, recipe)]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _with_one_spelling(graph: Graph) -> dict[str, Node]:
+    """The graph with its files named alike, whatever slashes a template or a person wrote; servers get their own spelling."""
+    spelt = dict(graph)
+    for node_id, node in graph.items():
+        for name, value in node.inputs.items():
+            if isinstance(value, str) and is_file_input(name) and canonical(value) != value:
+                with_input(spelt, node_id, name, canonical(value))
+    return spelt
 
 
 def heavy_key(graph: Graph) -> str:
@@ -93,7 +104,7 @@ def _needs(template: Template, graph: Graph) -> Iterator[str]:
         for name, value in node.inputs.items():
             if not isinstance(value, str) or node_id in pictures:
                 continue
-            if is_file_input(name):
+            if is_file_input(name) or (name == "image" and node.class_type in LOAD_IMAGE):
                 yield f"file:{chain}.{name}={value}"
             elif name in _CHOICE_INPUTS:
                 yield f"choice:{chain}.{name}={value}"

@@ -74,7 +74,8 @@ CONDITIONING_INPUTS = ("conditioning", "conditioning_1", "conditioning_2", "cond
 _PRIMITIVE_INPUTS = ("value", "text", "string", "int", "float", "number")
 #: Whatever text is behind it has no effect.
 ZERO_OUT = "ConditioningZeroOut"
-_LOAD_IMAGE = ("LoadImage", "LoadImageOutput")
+#: Nodes that load a picture by its name on the server.
+LOAD_IMAGE = ("LoadImage", "LoadImageOutput")
 #: ComfyUI's own output nodes, the best known first.
 _OUTPUT_CLASSES = ("SaveImage", "SaveImageAdvanced", "PreviewImage", "SaveImageWebsocket")
 #: How packs name theirs, such as "Image Save" or "SaveImageKJ".
@@ -405,7 +406,7 @@ class _Walk:
     def _pictures(self) -> tuple[Target, ...]:
         if not self._takes_picture:
             return ()
-        loads = [node_id for node_id, node in self._graph.items() if node.class_type in _LOAD_IMAGE]
+        loads = [node_id for node_id, node in self._graph.items() if node.class_type in LOAD_IMAGE]
         if len(loads) > 1:
             raise GraphError("role_duplicate", Role.SOURCE.value, ", ".join(loads))
         return self._all(Role.SOURCE, loads)

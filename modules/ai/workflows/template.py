@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-from modules.ai.listing import CHAIN_SEPARATOR, ServerListing
+from modules.ai.listing import CHAIN_SEPARATOR, NodeClass, ServerListing
+from modules.ai.node_specs import InputSpec
 from modules.ai.workflows.bypass import without
-from modules.ai.workflows.graph import Graph, GraphError, pruned, read_graph, to_api, upstream
+from modules.ai.workflows.graph import Graph, GraphError, Node, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
 from modules.ai.workflows.roles import Role, Shape, find_shape
-from modules.ai.workflows.texts import unassigned_texts
+from modules.ai.workflows.texts import effective_nodes, is_text, unassigned_texts
 from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName
 from modules.domain.recipes import WorkflowName
@@ -128,46 +130,68 @@ class Template:
 
     def problems_on(self, server: ServerName, listing: ServerListing) -> Iterator[TemplateProblem]:
         """Everything this server lacks for it: node classes first, then inputs, then files and words of lists."""
-        missing: list[TemplateProblem] = []
+        for lack in sorted(dict.fromkeys(self._lacks(listing)), key=lambda lack: lack.what != "node_missing"):
+            place, _, input_name = lack.field.partition(".")
+            available = listing.closest(place, input_name, lack.name) if lack.what in _LISTED else ()
+            yield TemplateProblem(
+                workflow=self.name, server=server, what=lack.what, name=lack.name, field=lack.field, available=available
+            )
+
+    def runs_on(self, listing: ServerListing) -> bool:
+        """Whether this server lacks nothing; cheaper than naming what it lacks."""
+        return next(self._lacks(listing), None) is None
+
+    def _lacks(self, listing: ServerListing) -> Iterator[_Lack]:
         for node_id, node in self.graph.items():
             chain = self.chain_of(node.class_type)
             class_name = listing.resolve(chain)
             if class_name is None:
-                yield self._problem(server, "node_missing", chain)
-                continue
-            missing.extend(self._input_problems(server, listing, node_id, class_name))
-        yield from dict.fromkeys(missing)
+                yield _Lack("node_missing", chain)
+            else:
+                yield from self._input_lacks(listing.classes[class_name], node_id, node)
 
-    def _input_problems(
-        self, server: ServerName, listing: ServerListing, node_id: str, class_name: str
-    ) -> Iterator[TemplateProblem]:
-        node = self.graph[node_id]
-        known = listing.classes[class_name].inputs
-        if class_name == node.class_type:  # a stand-in class is fitted when the graph is built
-            absent = [name for name, spec in known.items() if spec.is_required and name not in node.inputs]
-            yield from (self._problem(server, "field_missing", f"{class_name} ({node_id})", field=name) for name in absent)
+    def _input_lacks(self, known: NodeClass, node_id: str, node: Node) -> Iterator[_Lack]:
+        specs = known.inputs_given(node.inputs)
+        if known.name == node.class_type:  # a stand-in class is fitted when the graph is built
+            absent = [name for name, spec in specs.items() if spec.is_required and name not in node.inputs]
+            yield from (_Lack("field_missing", f"{known.name} ({node_id})", name) for name in absent)
         for name, value in node.inputs.items():
-            spec = known.get(name)
-            if spec is None or not isinstance(value, str) or spec.options is None or spec.is_upload or spec.match(value):
+            if not isinstance(value, str) or (spec := specs.get(name)) is None:
                 continue
-            if spec.options and self._is_chosen(node_id, name):
-                continue
-            yield self._problem(
-                server,
-                "file_missing" if is_file_input(name) else "choice_missing",
-                value,
-                field=f"{class_name}.{name}",
-                available=listing.closest(class_name, name, value),
-            )
+            if spec.is_long_text and "CONDITIONING" in known.outputs and self._is_left_over(node_id, name, value):
+                yield _Lack("text_unassigned", f"{known.name} ({node_id})", name)
+            if not spec.accepts(value) and not self._is_ours_to_write(node_id, name, spec):
+                what = "picture_missing" if spec.is_upload else "file_missing" if is_file_input(name) else "choice_missing"
+                yield _Lack(what, value, f"{known.name}.{name}")
 
-    def _is_chosen(self, node_id: str, name: str) -> bool:
-        """Whether people choose this file, so that another one of the list will do."""
-        return self.manifest.picks_checkpoint and (node_id, name) in self.shape.targets[Role.CHECKPOINT]
+    def _is_ours_to_write(self, node_id: str, name: str, spec: InputSpec) -> bool:
+        """Whether another name than the exported one is sent: an uploaded picture, or the model file that people choose."""
+        target = (node_id, name)
+        if target in self.shape.targets[Role.SOURCE] or target in self.shape.targets[Role.REFERENCE]:
+            return True
+        return bool(spec.options) and self.manifest.picks_checkpoint and target in self.shape.targets[Role.CHECKPOINT]
 
-    def _problem(
-        self, server: ServerName, what: str, name: str, *, field: str = "", available: tuple[str, ...] = ()
-    ) -> TemplateProblem:
-        return TemplateProblem(workflow=self.name, server=server, what=what, name=name, field=field, available=available)
+    def _is_left_over(self, node_id: str, name: str, value: str) -> bool:
+        """Whether a text that reaches the picture belongs to no role; what a server calls a long text may be new to us."""
+        if not is_text(value) or node_id in self.manifest.nodes.fixed_text or node_id not in self._effective:
+            return False
+        return not any((node_id, name) in targets for targets in self.shape.targets.values())
+
+    @cached_property
+    def _effective(self) -> frozenset[str]:
+        return effective_nodes(self.graph, self.shape.picture)
+
+
+class _Lack(NamedTuple):
+    """Something a server lacks; see TemplateProblem."""
+
+    what: str
+    name: str
+    field: str = ""
+
+
+#: Problems for which it helps to see what the server has instead.
+_LISTED = frozenset({"file_missing", "choice_missing"})
 
 
 def read_template(name: WorkflowName, graph_text: str, manifest_text: str) -> Template:

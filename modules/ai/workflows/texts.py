@@ -18,7 +18,7 @@ def unassigned_texts(
     `fixed`: nodes whose texts are meant to stay. A text behind a zeroed conditioning reaches nothing.
     """
     assigned = {target for found in targets.values() for target in found}
-    effective = {node_id: _without_zeroed(node) for node_id, node in graph.items()}
+    effective = _effective(graph)
     seen: set[Target] = set()
     for node_id in upstream(effective, picture.node):
         node = effective[node_id]
@@ -31,8 +31,13 @@ def unassigned_texts(
                     yield target
 
 
-def _without_zeroed(node: Node) -> Node:
-    return Node(node.class_type, {}) if node.class_type == ZERO_OUT else node
+def effective_nodes(graph: Graph, picture: Link) -> frozenset[str]:
+    """The nodes whose texts reach the picture: none that is only behind a zeroed conditioning."""
+    return frozenset(upstream(_effective(graph), picture.node))
+
+
+def _effective(graph: Graph) -> dict[str, Node]:
+    return {node_id: Node(node.class_type, {}) if node.class_type == ZERO_OUT else node for node_id, node in graph.items()}
 
 
 def _texts_behind(graph: Graph, target: Target) -> Iterator[Target]:

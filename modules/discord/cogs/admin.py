@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -89,7 +90,8 @@ class Admin(Moderation):
         await interaction.response.defer(ephemeral=True, thinking=True)
         texts = await self.bot.voices.for_person(interaction)
         status = await self.bot.house.admin.status()
-        view = status_card(status, self.bot.house.catalogue.problems(), self.bot.options.version, texts)
+        problems = await asyncio.to_thread(self.bot.house.catalogue.problems)
+        view = status_card(status, problems, self.bot.options.version, texts)
         await interaction.edit_original_response(view=view)
 
     @admin.command(name="sync", description=_("command.admin.sync"))

@@ -54,13 +54,12 @@ def _selects(
     choices = catalogue.choices()
 
     def of(field: Field, names: Sequence[str], chosen: Sequence[str], **options: Any) -> Piece:
-        pairs = [(name, name) for name in names]
         kept = [name for name in chosen if name]
-        return field_select(field, texts(f"gen.{field.value}"), pairs, kept, texts, look=looks.get(field.value), **options)
+        return field_select(field, texts(f"gen.{field.value}"), names, kept, texts, look=looks.get(field.value), **options)
 
-    labels = [(model.name, model.label) for model in models]
+    labels = {model.name: model.label for model in models}
     rows = [
-        field_select(Field.MODEL, texts("gen.model"), labels, [spec.name], texts, look=looks.get(Field.MODEL.value), least=1),
+        of(Field.MODEL, list(labels), [spec.name], least=1, labels=labels),
         of(Field.SIZE, _sizes(draft, spec), [draft.size or str(spec.default_size)], has_window=True),
     ]
     if WorkflowKind.FORM in spec.workflows:

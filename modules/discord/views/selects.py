@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Self, cast
 
 import discord
@@ -114,7 +115,7 @@ class FieldSelect(
 def field_select(
     field: Field,
     placeholder: str,
-    options: Sequence[tuple[str, str]],
+    names: Sequence[str],
     chosen: Sequence[str],
     texts: Texts,
     *,
@@ -122,26 +123,35 @@ def field_select(
     most: int = 1,
     least: int = 0,
     has_window: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> ui.ActionRow[ui.LayoutView]:
-    """A row with one select of (name, label). `has_window`: something else than the list may be typed."""
+    """A row with one select of names. `has_window`: something else than the list may be typed.
+
+    `labels`: what people read instead of a name. Only what is shown becomes an option: a list may hold ten thousand files.
+    """
     look = look or Look()
-    labels = dict(options)
+    read = labels or {}
     first = [
-        discord.SelectOption(label=_label(labels.get(name, f"⚠️ {name}")), value=value_of(name), default=True) for name in chosen
+        discord.SelectOption(
+            label=_label(read.get(name, name) if name in names else f"⚠️ {name}"), value=value_of(name), default=True
+        )
+        for name in chosen
     ]
-    others = [
-        discord.SelectOption(label=_label(label), value=value_of(name))
-        for name, label in options
-        if name not in chosen and look.query.casefold() in label.casefold()
-    ]
-    is_long = len(first) + len(others) > MAX_OPTIONS - has_window or bool(look.query)
-    size = MAX_OPTIONS - len(first) - _CONTROLS if is_long else len(others)
-    pages = max(1, -(-len(others) // size)) if size else 1
+    query = look.query.casefold()
+    fitting = [name for name in names if query in read.get(name, name).casefold()] if query else names
+    count = len(fitting) - sum(name in fitting for name in set(chosen))
+    is_long = len(first) + count > MAX_OPTIONS - has_window or bool(look.query)
+    size = MAX_OPTIONS - len(first) - _CONTROLS if is_long else count
+    pages = max(1, -(-count // size)) if size else 1
     page = min(look.page, pages - 1)
-    shown = [*first, *others[page * size : (page + 1) * size], *_controls(page, pages, look, texts, is_long=is_long)]
+    on_page = [
+        discord.SelectOption(label=_label(read.get(name, name)), value=value_of(name))
+        for name in islice((name for name in fitting if name not in chosen), page * size, (page + 1) * size)
+    ]
+    shown = [*first, *on_page, *_controls(page, pages, look, texts, is_long=is_long)]
     if has_window and not is_long:
         shown.append(discord.SelectOption(label=texts("gen.another_size"), value=FIND, emoji="✍️"))
-    found = f" · “{look.query}” ({len(others)})" if look.query else ""
+    found = f" · “{look.query}” ({count})" if look.query else ""
     select: ui.Select[ui.LayoutView] = ui.Select(
         custom_id=f"s1:{field.value}:{page}:{look.query}".rstrip(":"),
         placeholder=f"{placeholder}{found}"[:MAX_PLACEHOLDER_CHARS],
