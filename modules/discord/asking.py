@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 import discord
 
 from modules.discord.checks import check_wish, weight_of
+from modules.discord.downloads import read_url
 from modules.discord.house import DiscordOptions, House
+from modules.discord.menu_pictures import MenuPictures
+from modules.discord.message_files import MessageFile, images_of
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.domain.catalogue import Wish
@@ -25,8 +28,6 @@ from modules.utils.images import read_recipe
 
 #: Uploads larger than this are refused before they are read (durability.md, Security).
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
-#: Reading an attachment from Discord's CDN.
-DOWNLOAD_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Asking:
         self._house = house
         self._rooms = rooms
         self._options = options
+        self._menu_pictures = MenuPictures()
 
     async def ask(
         self,
@@ -105,41 +107,49 @@ class Asking:
             if blob_id is not None and await self._house.blobs.get(blob_id) is None:
                 raise FulletError(ErrorCode.PICTURE_GONE)
 
-    async def upload(self, attachment: discord.Attachment) -> BlobId:
-        """Read, check and keep an attached picture. Its address is not kept. Raises PICTURE_*."""
-        return await self._house.intake.take(await self._read(attachment), filename=attachment.filename)
+    async def upload(self, attached: discord.Attachment | MessageFile) -> BlobId:
+        """Read, check and keep somebody's picture. Its address is not kept. Raises PICTURE_*."""
+        return await self._house.intake.take(await self._read(attached), filename=attached.filename)
+
+    def remember_picture(self, interaction: discord.Interaction, message_id: int, file: MessageFile) -> None:
+        """For the window that opens now on this message: the channel may be closed to us, the interaction brought the address."""
+        self._menu_pictures.keep(interaction.user.id, message_id, file, self._house.clock.now())
 
     async def picture_in(self, interaction: discord.Interaction, message_id: int) -> BlobId:
-        """The first picture of a message of this channel. Raises PICTURE_GONE when we may not read it."""
+        """The first picture of the message that a window was opened on.
+
+        Raises MESSAGE_OUT_OF_REACH when it is no longer remembered and we may not read the channel, PICTURE_GONE and PICTURE_*.
+        """
+        file = self._menu_pictures.of(interaction.user.id, message_id, self._house.clock.now())
+        if file is not None:
+            return await self.upload(file)
         channel = interaction.channel
         if not isinstance(channel, discord.abc.Messageable):
-            raise FulletError(ErrorCode.PICTURE_GONE)
+            raise FulletError(ErrorCode.MESSAGE_OUT_OF_REACH)
         try:
             message = await channel.fetch_message(message_id)
         except DISCORD_TROUBLE as error:
-            raise FulletError(ErrorCode.PICTURE_GONE) from error
-        pictures = [attached for attached in message.attachments if (attached.content_type or "").startswith("image/")]
-        if not pictures:
+            raise FulletError(ErrorCode.MESSAGE_OUT_OF_REACH) from error
+        images = images_of(message)
+        if not images:
             raise FulletError(ErrorCode.PICTURE_GONE)
-        return await self.upload(pictures[0])
+        return await self.upload(images[0])
 
-    async def recipe_in(self, attachment: discord.Attachment) -> str | None:
+    async def recipe_in(self, attached: discord.Attachment | MessageFile) -> str | None:
         """The recipe that we wrote into a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*."""
-        data = await self._read(attachment)
-        if attachment.filename.lower().endswith(".json"):
+        data = await self._read(attached)
+        if attached.filename.lower().endswith(".json"):
             return data.decode("utf-8", "replace")
         return await asyncio.to_thread(read_recipe, data)
 
-    async def _read(self, attachment: discord.Attachment) -> bytes:
-        if attachment.size > MAX_UPLOAD_BYTES:
+    async def _read(self, attached: discord.Attachment | MessageFile) -> bytes:
+        if (attached.size or 0) > MAX_UPLOAD_BYTES:
             raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_BYTES // 1024**2)
-        if urlsplit(attachment.url).hostname not in self._options.cdn_hosts:
-            raise FulletError(ErrorCode.PICTURE_GONE)
-        try:
-            async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
-                return await attachment.read()
-        except DISCORD_TROUBLE as error:
-            raise FulletError(ErrorCode.PICTURE_GONE) from error
+        # A picture that lies elsewhere is read from Discord's copy of it: we ask no host but Discord's.
+        for url in (attached.url, attached.proxy_url):
+            if urlsplit(url).hostname in self._options.cdn_hosts:
+                return await read_url(url, max_bytes=MAX_UPLOAD_BYTES)
+        raise FulletError(ErrorCode.PICTURE_GONE)
 
     async def picture_for_edit(self, interaction: discord.Interaction, image: discord.Attachment | None) -> BlobId:
         """The attached picture, else the last one of the person's session. Raises PICTURE_MISSING."""

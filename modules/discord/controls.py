@@ -16,6 +16,7 @@ from modules.discord.failures import sentence, show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.lineage import Lineage
+from modules.discord.message_files import images_of
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.presses import Presses
@@ -236,7 +237,7 @@ class Controls:
         """Also where everything but the message was erased before."""
         texts, message = await self._voices.for_person(interaction), interaction.message
         job = await self._stored_job(interaction, press)
-        count = job.recipe.count if job else len(message.attachments) if message else 1
+        count = job.recipe.count if job else len(images_of(message)) if message else 1
         asked_on = to_base36(message.id) if message else ""
         yes = button(Act.DELETE_NOW, texts("button.delete_now"), press.job_id, asked_on, style=discord.ButtonStyle.danger)
         await show_privately(interaction, notice(texts("delete.question", count=count), yes, accent=Accent.RED))

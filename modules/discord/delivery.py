@@ -14,13 +14,12 @@ from discord import ui
 from modules.discord.exports import Exports
 from modules.discord.failures import sentence
 from modules.discord.house import House
-from modules.discord.posting import Attached, Post, custom_ids, nonce_for
+from modules.discord.posting import Attached, Post, is_failure_of, is_result_of, nonce_for
 from modules.discord.refusals import RefusalKind, refusal_of
 from modules.discord.session_rooms import SessionRooms
-from modules.discord.views.buttons import Act, custom_id
 from modules.discord.views.result_card import failure_card, result_card
 from modules.discord.voices import Voices
-from modules.discord.wording import plain, spec_of
+from modules.discord.wording import spec_of
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Picture
 from modules.domain.jobs import Job, short_id
@@ -143,7 +142,7 @@ class Delivery:
             view=view,
             pictures=fitted,
             pings=None if settings.is_quiet else job.user_id,
-            is_it=lambda message: any(short_id(job.id) in attachment.filename for attachment in message.attachments),
+            is_it=lambda message: is_result_of(message, job.id),
         )
 
     async def _failure(self, job: Job, item: OutboxItem, *, must_search: bool) -> MessageId | None:
@@ -159,12 +158,11 @@ class Delivery:
                     raise
             else:
                 return card_id
-        wanted = custom_id(Act.RETRY, job.id)
         letter = Letter(
             job=job,
             view=failure_card(job, why, spec, texts, with_mention=True),
             pings=job.user_id,
-            is_it=lambda message: wanted in custom_ids(message.components),
+            is_it=lambda message: is_failure_of(message, job.id),
         )
         return await self._send(letter, must_search=must_search)
 
@@ -225,9 +223,7 @@ class Delivery:
                 log.info("delivery_found")
                 return found
         files = [
-            Attached(
-                name=file_name(letter.job, number, picture), data=picture.data, description=plain(letter.job.recipe.prompt, 200)
-            )
+            Attached(name=file_name(letter.job, number, picture), data=picture.data)
             for number, picture in enumerate(letter.pictures, start=1)
         ]
         return await self._post.send(channel_id, letter.view, files, nonce=nonce_for(letter.job.id), pings=letter.pings)
@@ -250,5 +246,5 @@ def needs_search(item: OutboxItem, now: datetime, started_at: datetime) -> bool:
 
 
 def file_name(job: Job, number: int, picture: Picture) -> str:
-    """Carries the short job id: by it the message is known again."""
+    """Carries the short job id, by which people recall the recipe."""
     return f"fullet-{short_id(job.id)}-{number}.{picture.format.extension}"

@@ -11,6 +11,7 @@ from modules.discord import wishes
 from modules.discord.asking import Accepted, Asking
 from modules.discord.failures import show_privately
 from modules.discord.house import House
+from modules.discord.message_files import MessageFile
 from modules.discord.posting import Attached
 from modules.discord.views.forms import FormName, picture_form
 from modules.discord.views.notices import notice
@@ -68,12 +69,12 @@ class Edits:
         """Whether this person's next edit looks at a second picture."""
         return await self._kept(UserId(interaction.user.id)) is not None
 
-    async def keep(self, interaction: Interaction, attachment: discord.Attachment, job_id: JobId | None) -> None:
+    async def keep(self, interaction: Interaction, file: MessageFile, job_id: JobId | None) -> None:
         """Keep a picture for the next edit, and say how to go on. `job_id`: the job whose result it is. Raises PICTURE_*,
         REFERENCE_NOT_TAKEN."""
         wishes.edit(self._models(), BlobId(""), "a trial", reference=BlobId(""))  # said now, not when the words are typed
         user_id = UserId(interaction.user.id)
-        blob_id = await self._asking.upload(attachment)
+        blob_id = await self._asking.upload(file)
         await self._house.blobs.keep_reference(user_id, blob_id)
         picture = await self._house.blobs.get(blob_id)
         if picture is None:

@@ -83,4 +83,11 @@ class DiscordOptions:
     #: discord.py calls itself ready when no further guild came for so long after the connection.
     guild_patience_s: float = 2.0
     #: Where attachments may be read from. The demo adds its own address.
-    cdn_hosts: frozenset[str] = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+    cdn_hosts: frozenset[str] = frozenset(
+        {
+            "cdn.discordapp.com",
+            "media.discordapp.net",
+            "images-ext-1.discordapp.net",  # Discord's copies of pictures in other bots' embeds
+            "images-ext-2.discordapp.net",
+        }
+    )

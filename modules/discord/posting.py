@@ -14,7 +14,7 @@ from uuid import UUID
 import discord
 from discord import ui
 
-from modules.discord.views.buttons import TEMPLATE, Press
+from modules.discord.views.buttons import TEMPLATE, Act, Press
 from modules.domain.jobs import JobId, base36
 from modules.domain.people import ChannelId, InteractionId, MessageId, UserId
 
@@ -28,11 +28,10 @@ class Attached:
 
     name: str
     data: bytes = field(repr=False)
-    description: str = ""
 
     def as_file(self) -> discord.File:
         """Fresh for every try: discord.py reads it to its end."""
-        return discord.File(io.BytesIO(self.data), filename=self.name, description=self.description[:1024] or None)
+        return discord.File(io.BytesIO(self.data), filename=self.name)
 
 
 def nonce_for(job_id: JobId, purpose: str = "") -> str:
@@ -121,6 +120,8 @@ def custom_ids(components: Sequence[object]) -> set[str]:
         if isinstance(component, discord.Button) and component.custom_id:
             found.add(component.custom_id)
         found |= custom_ids(getattr(component, "children", ()))
+        if isinstance(component, discord.SectionComponent):
+            found |= custom_ids([component.accessory])
     return found
 
 
@@ -134,7 +135,23 @@ def texts_of(components: Sequence[object]) -> list[str]:
     return found
 
 
+def presses_of(message: discord.Message) -> list[Press]:
+    """What the buttons of a message of ours do."""
+    matches = (re.fullmatch(TEMPLATE, custom) for custom in sorted(custom_ids(message.components)))
+    return [Press.read(found) for found in matches if found]
+
+
 def job_id_of(message: discord.Message) -> JobId | None:
     """The job a message of ours shows, by its buttons; whether it is ours at all is the caller's to ask of the store."""
-    presses = (re.fullmatch(TEMPLATE, custom) for custom in sorted(custom_ids(message.components)))
-    return next((press.job_id for found in presses if found and (press := Press.read(found)).job_id), None)
+    return next((press.job_id for press in presses_of(message) if press.job_id), None)
+
+
+def is_result_of(message: discord.Message, job_id: JobId) -> bool:
+    """Whether a message is this job's result. Only results have "Delete"; its `attachments` are empty (see `message_files`)."""
+    return any(press.act is Act.DELETE and press.job_id == job_id for press in presses_of(message))
+
+
+def is_failure_of(message: discord.Message, job_id: JobId) -> bool:
+    """Whether a message tells that this job did not work out: it can be tried again, and neither cancelled nor deleted."""
+    acts = {press.act for press in presses_of(message) if press.job_id == job_id}
+    return Act.RETRY in acts and not acts & {Act.CANCEL, Act.DELETE}

@@ -12,6 +12,7 @@ from modules.discord.drafts import Draft, form_models, wish_of
 from modules.discord.failures import show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
+from modules.discord.message_files import MessageFile, files_of
 from modules.discord.posting import Attached, texts_of
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.views.answer import accepted
@@ -39,7 +40,7 @@ class Recalls:
         self._form = form
         self._voices = voices
 
-    async def show(self, interaction: Interaction, attachment: discord.Attachment) -> None:
+    async def show(self, interaction: Interaction, attachment: discord.Attachment | MessageFile) -> None:
         """The recipe in a file, with what can be done with it; or that there is none. Raises PICTURE_*."""
         texts = await self._voices.for_person(interaction)
         recipe = await self._read(attachment)
@@ -56,7 +57,7 @@ class Recalls:
         if press.act is Act.START_OVER:
             await self._form.open(interaction, await self._draft_of_message(interaction, press.argument))
             return
-        shown = interaction.message.attachments if interaction.message else []
+        shown = files_of(interaction.message) if interaction.message else []
         recipe = await self._read(shown[0]) if shown else None
         if recipe is None:
             raise FulletError(ErrorCode.RECIPE_GONE)
@@ -80,9 +81,9 @@ class Recalls:
         except DISCORD_TROUBLE:
             return None
         check_addressee(message, interaction)
-        for attachment in message.attachments:
+        for file in files_of(message):
             try:
-                recipe = await self._read(attachment)
+                recipe = await self._read(file)
             except FulletError:
                 continue
             if recipe is not None:
@@ -90,7 +91,7 @@ class Recalls:
         quoted = _QUOTE.search("\n".join(texts_of(message.components)))
         return Draft(prompt=_ESCAPED.sub(r"\1", quoted[1]).removesuffix("…")) if quoted else None
 
-    async def _read(self, attachment: discord.Attachment) -> WrittenRecipe | None:
+    async def _read(self, attachment: discord.Attachment | MessageFile) -> WrittenRecipe | None:
         text = await self._asking.recipe_in(attachment)
         return read_written(text) if text is not None else None
 

@@ -32,6 +32,15 @@ def plain(text: str, limit: int = 300) -> str:
     return line.replace("://", ":\\//")
 
 
+def alt_text(prompt: str, limit: int = 300) -> str:
+    """A prompt as the description of its picture: one line as it was typed, for alt text knows no Markdown.
+
+    Source: Discord developer documentation, "Media Gallery Item Structure", `description`.
+    """
+    line = _SPACES.sub(" ", prompt).strip()
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
 def quoted(prompt: str, limit: int, texts: Texts) -> str:
     """A prompt as a quotation, or a word for its absence."""
     return f"> {plain(prompt, limit)}" if prompt.strip() else f"> -# {texts('card.no_prompt')}"

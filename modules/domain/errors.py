@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     PICTURE_TOO_LARGE = "picture_too_large"  # limit_mib
     PICTURE_TOO_MANY_PIXELS = "picture_too_many_pixels"  # limit_megapixels
     PICTURE_GONE = "picture_gone"
+    MESSAGE_OUT_OF_REACH = "message_out_of_reach"
     REFERENCE_NOT_TAKEN = "reference_not_taken"  # model
     # the queue
     ACTIVE_LIMIT_REACHED = "active_limit_reached"  # limit

@@ -9,18 +9,18 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.checks import check_owner
+from modules.discord.message_files import first_image
 from modules.discord.posting import job_id_of
 from modules.discord.translator import phrase as _
 from modules.discord.views.buttons import Act, Press
 from modules.discord.views.forms import FormName, picture_form
-from modules.domain.errors import ErrorCode, FulletError
 
 if TYPE_CHECKING:
     from modules.discord.bot import FulletBot
 
 
 class MessageMenus(commands.Cog):
-    """A result of ours is known by its buttons; any other message by the picture attached to it."""
+    """A result of ours is known by its buttons; any other message by the first picture it shows."""
 
     def __init__(self, bot: FulletBot) -> None:
         self.bot = bot
@@ -43,7 +43,7 @@ class MessageMenus(commands.Cog):
         if job_id is not None:
             await self.bot.controls.press(interaction, Press(act=Act.EDIT, job_id=job_id))
             return
-        _first_picture(message)
+        self.bot.asking.remember_picture(interaction, message.id, first_image(message))
         texts = await self.bot.voices.for_person(interaction)
         has_reference = await self.bot.edits.has_reference(interaction)
         form = picture_form(FormName.EDIT_MESSAGE, message.id, texts, has_reference=has_reference)
@@ -52,7 +52,7 @@ class MessageMenus(commands.Cog):
     async def reference(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """The next edit looks at this picture too."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self.bot.edits.keep(interaction, _first_picture(message), job_id_of(message))
+        await self.bot.edits.keep(interaction, first_image(message), job_id_of(message))
 
     async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """How it was made: from our store, else from the file itself."""
@@ -62,11 +62,4 @@ class MessageMenus(commands.Cog):
         if job is not None:
             await self.bot.own.show_recipe(interaction, check_owner(job, interaction))
             return
-        await self.bot.recalls.show(interaction, _first_picture(message))
-
-
-def _first_picture(message: discord.Message) -> discord.Attachment:
-    for attached in message.attachments:
-        if (attached.content_type or "").startswith("image/"):
-            return attached
-    raise FulletError(ErrorCode.PICTURE_WRONG_TYPE)
+        await self.bot.recalls.show(interaction, first_image(message))

@@ -40,11 +40,22 @@ def container(accent: Accent, *pieces: Piece | str) -> ui.Container[ui.LayoutVie
     return ui.Container(*(ui.TextDisplay(piece) if isinstance(piece, str) else piece for piece in kept), accent_colour=accent)
 
 
+#: Source: Discord developer documentation, "Media Gallery Item" and "Thumbnail": description.
+MAX_DESCRIPTION_CHARS = 1_024
+
+
+def thumbnail(file: str, description: str = "") -> ui.Thumbnail[ui.LayoutView]:
+    """A small picture beside a text, by the name of its attachment."""
+    return ui.Thumbnail(f"attachment://{file}", description=description[:MAX_DESCRIPTION_CHARS] or None)
+
+
 def gallery(files: Sequence[str], *, is_spoiler: bool = False, description: str = "") -> ui.MediaGallery[ui.LayoutView]:
     """Pictures by the names of their attachments; at most ten."""
     return ui.MediaGallery(
         *(
-            discord.MediaGalleryItem(f"attachment://{name}", spoiler=is_spoiler, description=description[:1024] or None)
+            discord.MediaGalleryItem(
+                f"attachment://{name}", spoiler=is_spoiler, description=description[:MAX_DESCRIPTION_CHARS] or None
+            )
             for name in files
         )
     )

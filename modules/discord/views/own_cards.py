@@ -11,8 +11,8 @@ from discord import ui
 from modules.discord.posting import Attached
 from modules.discord.views.answer import place_sentence
 from modules.discord.views.buttons import Act, button, row, to_base36
-from modules.discord.views.layout import Accent, Piece, card
-from modules.discord.wording import described, moment, small, spec_of
+from modules.discord.views.layout import Accent, Piece, card, thumbnail
+from modules.discord.wording import alt_text, described, moment, small, spec_of
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.queue import Place
@@ -79,7 +79,7 @@ def _entry(entry: HistoryEntry, texts: Texts) -> list[Piece | str]:
     text = "\n".join(lines)
     shown: Piece | str = text
     if entry.thumbnail is not None:
-        shown = ui.Section(text, accessory=ui.Thumbnail(f"attachment://{entry.thumbnail.name}"))
+        shown = ui.Section(text, accessory=thumbnail(entry.thumbnail.name, alt_text(job.recipe.prompt)))
     controls: list[ui.Item[ui.LayoutView]] = [
         button(Act.AGAIN, texts("button.again"), job.id, emoji="🔁"),
         button(Act.REMIX, texts("button.remix"), job.id, emoji="🎛️"),

@@ -8,7 +8,7 @@ import discord
 from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
-from modules.discord.views.layout import Accent, card
+from modules.discord.views.layout import Accent, card, thumbnail
 from modules.discord.wording import moment, small
 from modules.utils.i18n import Texts
 
@@ -26,4 +26,4 @@ def reference_card(file: str, *, forgotten_at: datetime, has_picture: bool, text
     if has_picture:
         edit = button(Act.REFERENCE_EDIT, texts("button.ref_edit"), emoji="✏️", style=discord.ButtonStyle.primary)
         buttons.insert(0, edit)
-    return card(Accent.BLURPLE, ui.Section(said, accessory=ui.Thumbnail(f"attachment://{file}")), row(*buttons))
+    return card(Accent.BLURPLE, ui.Section(said, accessory=thumbnail(file, texts("reference.title"))), row(*buttons))

@@ -8,7 +8,7 @@ from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, container, gallery, layout
-from modules.discord.wording import described, mention
+from modules.discord.wording import alt_text, described, mention
 from modules.domain.catalogue import ModelSpec
 from modules.domain.jobs import Job
 from modules.utils.i18n import Texts
@@ -21,7 +21,8 @@ def result_card(
 ) -> ui.LayoutView:
     """A message with these attachments. The mention stands outside the container, where Discord notices it."""
     texts_below = described(job.recipe, PROMPT_CHARS, spec, texts, *_times(job, texts))
-    pieces: list[Piece | str] = [gallery(files, is_spoiler=is_spoiler), texts_below, *result_controls(job, len(files), texts)]
+    pictures = gallery(files, is_spoiler=is_spoiler, description=alt_text(job.recipe.prompt))
+    pieces: list[Piece | str] = [pictures, texts_below, *result_controls(job, len(files), texts)]
     return layout(ui.TextDisplay(mention(job.user_id)), container(Accent.GREEN, *pieces))
 
 
