@@ -31,6 +31,8 @@ PATIENCE_S = 10.0
 #: A slash command's answer, from deferral to result, may wait for more than the three seconds of the first answer.
 ANSWER_PATIENCE_S = 20.0
 CHECKBOX, RADIO = 23, 21
+#: Channels with messages: text channels and public threads.
+TEXT_CHANNELS = (0, 11)
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
@@ -174,7 +176,7 @@ class Person:
         wanted = await self.channels()
         if channel is not None and channel != "dm":
             wanted = [c for c in wanted if channel in (c.id, c.name)]
-        ids = ["dm"] if channel == "dm" else [c.id for c in wanted if c.type == 0]
+        ids = ["dm"] if channel == "dm" else [c.id for c in wanted if c.type in TEXT_CHANNELS]
         return [message for channel_id in ids for message in await self.messages(channel_id)]
 
     async def wait_for_channel(self, name: str, *, timeout: float = PATIENCE_S) -> ChannelView:
@@ -262,6 +264,15 @@ class Person:
         if reply_to is not None:
             body["reply_to"] = reply_to.id
         return Seen(await self._post("/person/messages", body))
+
+    async def forward(self, message: Seen, to: str = "general") -> Seen:
+        """Forward a message to another channel."""
+        body: Json = {"channel": message.channel_id, "message": message.id, "to": await self._channel_id(to)}
+        return Seen(await self._post("/person/forward", body))
+
+    async def open_thread(self, name: str, channel: str = "general") -> ChannelView:
+        """Open a public thread under a channel."""
+        return ChannelView.of(await self._post("/person/threads", {"channel": await self._channel_id(channel), "name": name}))
 
     async def upload(self, filename: str, data: bytes) -> Uploaded:
         """Upload a file for a message, an option or a modal."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 Json = dict[str, Any]
 
@@ -81,7 +82,7 @@ class Attached:
 
     id: str
     filename: str
-    size: int
+    size: int | None  #: of a picture in a component nobody is told
     url: str
     content_type: str
     width: int | None
@@ -91,6 +92,30 @@ class Attached:
     def of(cls, shape: Json) -> "Attached":
         known = {name: shape[name] for name in ("id", "filename", "size", "url", "content_type")}
         return cls(width=shape.get("width"), height=shape.get("height"), **known)
+
+    @classmethod
+    def shown(cls, media: Json, *, name: str | None = None, size: int | None = None) -> "Attached":
+        """A file that a component shows: such files are not among the message's `attachments`."""
+        return cls(
+            id=media.get("attachment_id") or media["id"],
+            filename=name or unquote(urlsplit(media["url"]).path.rsplit("/", 1)[-1]),
+            size=size,
+            url=media["url"],
+            content_type=media.get("content_type") or "",
+            width=media.get("width"),
+            height=media.get("height"),
+        )
+
+
+def _shown_files(components: list[Json]) -> Iterator[Attached]:
+    """The files behind galleries, thumbnails and file components, in reading order."""
+    for component in walk(components):
+        if component["type"] == GALLERY:
+            yield from (Attached.shown(item["media"]) for item in component["items"])
+        elif component["type"] == THUMBNAIL:
+            yield Attached.shown(component["media"])
+        elif component["type"] == FILE:
+            yield Attached.shown(component["file"], name=component["name"], size=component["size"])
 
 
 class Seen:
@@ -107,7 +132,8 @@ class Seen:
         self.flags: int = shape.get("flags", 0)
         self.mentions: list[str] = [user["id"] for user in shape["mentions"]]
         self.mentions_everyone: bool = shape["mention_everyone"]
-        self.files: list[Attached] = [Attached.of(a) for a in shape["attachments"]]
+        every = [*_shown_files(self.components), *(Attached.of(a) for a in shape["attachments"])]
+        self.files: list[Attached] = list({one.id: one for one in reversed(every)}.values())[::-1]
         self.is_edited = shape["edited_timestamp"] is not None
 
     @property

@@ -136,6 +136,12 @@ class Announcer:
         self._gateway.dispatch("CHANNEL_CREATE", channel_json(self._world, channel), guild_id=channel.guild_id)
         self._people.refresh_channel(channel)
 
+    def thread_created(self, thread: Channel) -> None:
+        """A thread was opened."""
+        shape = channel_json(self._world, thread) | {"newly_created": True}
+        self._gateway.dispatch("THREAD_CREATE", shape, guild_id=thread.guild_id)
+        self._people.refresh_channel(thread)
+
     def channel_updated(self, channel: Channel) -> None:
         """A channel changed, perhaps also who sees it."""
         self._gateway.dispatch("CHANNEL_UPDATE", channel_json(self._world, channel), guild_id=channel.guild_id)

@@ -74,6 +74,20 @@ def texts(components: list[Json]) -> list[str]:
     return [c["content"] for c in walk(components) if c["type"] == Kind.TEXT_DISPLAY]
 
 
+def media_of(components: list[Json]) -> list[Json]:
+    """Every media item that the components show: thumbnails, gallery items and files."""
+    found: list[Json] = []
+    for component in walk(components):
+        match component["type"]:
+            case Kind.THUMBNAIL:
+                found.append(component["media"])
+            case Kind.MEDIA_GALLERY:
+                found += [item["media"] for item in component["items"]]
+            case Kind.FILE:
+                found.append(component["file"])
+    return found
+
+
 class Inspector:
     """Checks one tree of components and notes every mistake."""
 

@@ -7,6 +7,8 @@ from modules.sandbox.discord_server.world import Channel, ChannelKind, Guild, Me
 EVERYONE = (
     Permission.VIEW_CHANNEL
     | Permission.SEND_MESSAGES
+    | Permission.SEND_MESSAGES_IN_THREADS
+    | Permission.CREATE_PUBLIC_THREADS
     | Permission.READ_MESSAGE_HISTORY
     | Permission.EMBED_LINKS
     | Permission.ATTACH_FILES

@@ -63,7 +63,10 @@ class Drafting:
             flags |= int(payload["flags"]) & (MessageFlag.SUPPRESS_EMBEDS | MessageFlag.COMPONENTS_V2)
         kept = self._kept(message, payload)
         names = self._names(payload, uploads)
-        filenames = frozenset([*names.values(), *(a.filename for a in kept)])
+        # A component may show a new file only where `attachments` lists it. Source: discord-api-docs issue 7529.
+        listed = {str(a.get("id")) for a in payload.get("attachments") or []}
+        fresh_names = [name for index, name in names.items() if index in listed]
+        filenames = frozenset([*fresh_names, *(a.filename for a in kept)])
         _check(payload, v2=bool(flags & MessageFlag.COMPONENTS_V2), filenames=filenames)
         is_ephemeral = message.has(MessageFlag.EPHEMERAL)
         fresh = self._store(payload, uploads, names, channel_id=message.channel_id, ephemeral=is_ephemeral)

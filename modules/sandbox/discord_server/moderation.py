@@ -14,6 +14,9 @@ def remove_channel(context: Context, channel: Channel) -> Json:
     shape = channel_json(world, channel)
     orphans = [other for other in guild.channels.values() if other.parent_id == channel.id]
     del guild.channels[channel.id]
+    for thread in [one for one in guild.threads.values() if one.parent_id == channel.id]:
+        del guild.threads[thread.id]
+        world.messages.pop(thread.id, None)
     world.messages.pop(channel.id, None)
     context.announcer.channel_deleted(channel, shape)
     for orphan in orphans:

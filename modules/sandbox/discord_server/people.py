@@ -18,6 +18,8 @@ def permissions_of(world: World, user_id: int, channel: Channel) -> Permission:
     if guild is None:
         return IN_DM if user_id in channel.recipient_ids or user_id == world.bot.id else NOTHING
     member = guild.members.get(user_id)
+    if channel.is_thread:  # a thread has no rights of its own
+        channel = guild.channels[channel.parent_id or 0]
     return NOTHING if member is None else permissions_in(guild, member, channel, world.clock.now())
 
 
@@ -35,7 +37,8 @@ def is_listed(world: World, user_id: int, channel: Channel) -> bool:
 def listed_for(world: World, user_id: int, guild: Guild) -> set[int]:
     """The ids of the channels in somebody's list of a guild."""
     seen = [c for c in guild.channels.values() if Permission.VIEW_CHANNEL in permissions_of(world, user_id, c)]
-    return {channel.id for channel in seen} | {channel.parent_id for channel in seen if channel.parent_id is not None}
+    threads = {thread.id for thread in guild.threads.values() if thread.parent_id in {channel.id for channel in seen}}
+    return {channel.id for channel in seen} | {channel.parent_id for channel in seen if channel.parent_id is not None} | threads
 
 
 def may_see(world: World, user_id: int, message: Message) -> bool:
@@ -120,7 +123,8 @@ class People:
 
     def refresh_channel(self, channel: Channel) -> None:
         """Tell everybody whether a channel appeared, changed or went for them since they were last told."""
-        exists = channel.guild_id is not None and channel.id in self._world.guilds[channel.guild_id].channels
+        guild = self._world.guild_of(channel)
+        exists = guild is not None and (channel.id in guild.channels or channel.id in guild.threads)
         shape = channel_json(self._world, channel)
         for listener in list(self._listeners):
             was_seen = channel.id in listener.visible

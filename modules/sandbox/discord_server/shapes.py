@@ -1,6 +1,7 @@
 """How the things of the world look on the wire."""
 
 from modules.sandbox.discord_server.clock import iso
+from modules.sandbox.discord_server.components import media_of
 from modules.sandbox.discord_server.wire import Json
 from modules.sandbox.discord_server.world import (
     Application,
@@ -96,6 +97,8 @@ def channel_json(world: World, channel: Channel) -> Json:
     if channel.guild_id is None:
         shape["recipients"] = [user_json(world.users[r]) for r in channel.recipient_ids]
         return shape
+    if channel.is_thread:
+        return shape | _thread_details(channel)
     shape |= {
         "guild_id": str(channel.guild_id),
         "name": channel.name,
@@ -111,6 +114,27 @@ def channel_json(world: World, channel: Channel) -> Json:
     if channel.kind is ChannelKind.VOICE:
         shape |= {"bitrate": 64_000, "user_limit": 0, "rtc_region": None, "rate_limit_per_user": 0}
     return shape
+
+
+def _thread_details(thread: Channel) -> Json:
+    """What a thread has in place of position and overwrites. Source: developer docs, "Channel Object", "Thread Metadata"."""
+    return {
+        "guild_id": str(thread.guild_id),
+        "name": thread.name,
+        "parent_id": str(thread.parent_id),
+        "owner_id": str(thread.owner_id),
+        "rate_limit_per_user": thread.slowmode_s,
+        "message_count": 0,
+        "member_count": 1,
+        "total_message_sent": 0,
+        "thread_metadata": {
+            "archived": False,
+            "archive_timestamp": iso(thread.opened_at),
+            "auto_archive_duration": 4320,
+            "locked": False,
+            "create_timestamp": iso(thread.opened_at),
+        },
+    }
 
 
 def attachment_json(attachment: Attachment) -> Json:
@@ -132,8 +156,37 @@ def attachment_json(attachment: Attachment) -> Json:
     return shape
 
 
+def unshown(message: Message) -> list[Attachment]:
+    """The files that neither a component nor an embed of the message shows: only these are its `attachments`.
+
+    Source: developer docs, "Message Object", `attachments`; discord-api-docs issues 4809, 8277 and 8279.
+    """
+    media = media_of(message.components)
+    shown = {str(one.get("attachment_id")) for one in media}
+    addresses = {(embed.get(name) or {}).get("url") for embed in message.embeds for name in ("image", "thumbnail")}
+    return [one for one in message.attachments if str(one.id) not in shown and one.url not in addresses]
+
+
+def snapshot_json(message: Message) -> Json:
+    """What a forward keeps of a message: neither its author nor its id. Source: developer docs, "Message Snapshot Object"."""
+    return {
+        "message": {
+            "type": int(message.kind),
+            "content": message.content,
+            "timestamp": iso(message.created_at),
+            "edited_timestamp": iso(message.edited_at),
+            "mentions": [],
+            "mention_roles": [],
+            "attachments": [attachment_json(one) for one in unshown(message)],
+            "embeds": message.embeds,
+            "components": message.components,
+            "flags": message.flags,
+        }
+    }
+
+
 def message_json(world: World, message: Message) -> Json:
-    """A message object as REST gives it."""
+    """A message object as REST, interactions and the gateway give it."""
     shape: Json = {
         "id": str(message.id),
         "type": int(message.kind),
@@ -147,7 +200,7 @@ def message_json(world: World, message: Message) -> Json:
         "mention_everyone": message.mentions_everyone,
         "mentions": [user_json(world.users[u]) for u in message.mention_ids],
         "mention_roles": [str(role_id) for role_id in message.mention_role_ids],
-        "attachments": [attachment_json(a) for a in message.attachments],
+        "attachments": [attachment_json(a) for a in unshown(message)],
         "embeds": message.embeds,
         "components": message.components,
         "flags": message.flags,
@@ -156,7 +209,10 @@ def message_json(world: World, message: Message) -> Json:
         shape["nonce"] = message.nonce
     if message.reactions:
         shape["reactions"] = [_reaction_json(world, emoji, users) for emoji, users in message.reactions.items()]
-    if message.reference is not None:
+    if message.snapshots:
+        shape["message_snapshots"] = message.snapshots
+        shape["message_reference"] = message.reference
+    elif message.reference is not None:
         shape["message_reference"] = message.reference
         shape["referenced_message"] = _referenced(world, message.reference)
     if message.interaction_metadata is not None:
@@ -265,7 +321,7 @@ def guild_create_json(world: World, guild: Guild, members: list[Member]) -> Json
         "voice_states": [],
         "members": [member_json(world, member) for member in members],
         "channels": [channel_json(world, channel) for channel in guild.channels.values()],
-        "threads": [],
+        "threads": [channel_json(world, thread) for thread in guild.threads.values()],
         "presences": [],
         "stage_instances": [],
         "guild_scheduled_events": [],

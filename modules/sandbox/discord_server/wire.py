@@ -30,8 +30,17 @@ class Code(Enum):
     MAX_CHANNELS = (400, 30013, "Maximum number of guild channels reached (500)")
     MAX_COMMANDS = (400, 30032, "Maximum number of application commands reached (100).")
     MAX_COMMAND_CREATES = (400, 30034, "Max number of daily application command creates has been reached (200)")
+    UPLOADS_LIMITED = (403, 400001, "Access to file uploads has been limited for this guild.")
+    EXPLICIT_CONTENT = (400, 20009, "Explicit content cannot be sent to the desired recipient(s)")
+    HARMFUL_LINK = (400, 240000, "Message blocked by harmful links filter.")
+    CLOUDFLARE = (403, 40333, "internal network error")
     MAX_OLD_EDITS = (429, 30046, "Maximum number of edits to messages older than 1 hour reached. Try again later.")
     CHANNEL_WRITE_LIMIT = (429, 20028, "The channel you are writing has hit the write rate limit.")
+    SERVER_WRITE_LIMIT = (
+        429,
+        20029,
+        "The write action you are performing on the server has hit the write rate limit.",
+    )
     TOO_LARGE = (413, 40005, "Request entity too large")
     ALREADY_ACKNOWLEDGED = (400, 40060, "Interaction has already been acknowledged.")
     MISSING_ACCESS = (403, 50001, "Missing Access")

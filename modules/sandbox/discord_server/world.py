@@ -18,6 +18,7 @@ class ChannelKind(IntEnum):
     VOICE = 2
     CATEGORY = 4
     ANNOUNCEMENT = 5
+    PUBLIC_THREAD = 11
 
 
 class OverwriteKind(IntEnum):
@@ -112,6 +113,13 @@ class Channel:
     recipient_ids: list[int] = field(default_factory=list)
     last_message_id: int | None = None
     last_pin_at: datetime | None = None
+    owner_id: int | None = None  #: of a thread: whoever opened it
+    opened_at: datetime | None = None  #: of a thread
+
+    @property
+    def is_thread(self) -> bool:
+        """Whether it hangs under another channel, whose permissions count for it."""
+        return self.kind is ChannelKind.PUBLIC_THREAD
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +150,7 @@ class Guild:
     roles: dict[int, Role] = field(default_factory=dict)
     members: dict[int, Member] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
+    threads: dict[int, Channel] = field(default_factory=dict)  #: never among the channels, as in Discord's API
 
     @property
     def everyone(self) -> Role:
@@ -190,7 +199,7 @@ class Message:
     flags: int = 0
     embeds: list[Json] = field(default_factory=list)
     components: list[Json] = field(default_factory=list)
-    attachments: list[Attachment] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)  #: every file; `shapes` leaves out what the message shows
     mention_ids: list[int] = field(default_factory=list)
     mention_role_ids: list[int] = field(default_factory=list)
     mentions_everyone: bool = False
@@ -198,6 +207,7 @@ class Message:
     is_pinned: bool = False
     is_tts: bool = False
     reference: Json | None = None
+    snapshots: list[Json] = field(default_factory=list)  #: of a forwarded message: what it forwards
     reactions: dict[str, list[int]] = field(default_factory=dict)
     interaction: Json | None = None
     interaction_metadata: Json | None = None
@@ -274,6 +284,8 @@ class World:
         for guild in self.guilds.values():
             if channel_id in guild.channels:
                 return guild.channels[channel_id]
+            if channel_id in guild.threads:
+                return guild.threads[channel_id]
         raise ApiError(Code.UNKNOWN_CHANNEL)
 
     def guild_of(self, channel: Channel) -> Guild | None:

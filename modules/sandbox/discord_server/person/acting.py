@@ -37,6 +37,15 @@ async def write(visit: Visit) -> web.StreamResponse:
     return answer(message_event_json(context.world, message))
 
 
+async def forward(visit: Visit) -> web.StreamResponse:
+    """Forward a message to another channel."""
+    context, body = visit.context, visit.body
+    source = _visible(visit, visit.channel(body.get("channel")), body.get("message"))
+    target = visit.channel(body.get("to"))
+    require_posting_rights(context.world, visit.user.id, target, with_files=False)
+    return answer(message_event_json(context.world, context.posting.forward(source, target, visit.user.id)))
+
+
 def _stored(visit: Visit, file_id: int, index: int) -> Upload:
     files = visit.context.files
     if file_id not in files.contents:

@@ -61,7 +61,7 @@ async def state(visit: Visit) -> web.StreamResponse:
 
 def _guild_shape(world: World, guild: Guild, viewer: User) -> Json:
     listed = listed_for(world, viewer.id, guild)
-    channels = [channel for channel in guild.channels.values() if channel.id in listed]
+    channels = [channel for channel in [*guild.channels.values(), *guild.threads.values()] if channel.id in listed]
     return {
         "id": str(guild.id),
         "name": guild.name,
@@ -80,9 +80,15 @@ def _colors(world: World, user_id: int) -> Json:
 def in_list_order(channels: list[Channel]) -> list[Channel]:
     """As the client lists them: channels without category first, then each category followed by its own."""
 
+    threads: dict[int | None, list[Channel]] = {}
+    for one in channels:
+        if one.is_thread:
+            threads.setdefault(one.parent_id, []).append(one)
+
     def within(parent_id: int | None) -> list[Channel]:
-        found = [c for c in channels if c.parent_id == parent_id and c.kind is not ChannelKind.CATEGORY]
-        return sorted(found, key=lambda c: (c.kind is ChannelKind.VOICE, c.position, c.id))
+        found = [c for c in channels if c.parent_id == parent_id and c.kind is not ChannelKind.CATEGORY and not c.is_thread]
+        ordered = sorted(found, key=lambda c: (c.kind is ChannelKind.VOICE, c.position, c.id))
+        return [one for channel in ordered for one in (channel, *threads.get(channel.id, []))]
 
     ordered = within(None)
     for category in sorted((c for c in channels if c.kind is ChannelKind.CATEGORY), key=lambda c: (c.position, c.id)):

@@ -10,7 +10,7 @@ from modules.sandbox.discord_server.permissions import Permission, base_permissi
 from modules.sandbox.discord_server.person.visit import Visit, answer
 from modules.sandbox.discord_server.shapes import channel_json
 from modules.sandbox.discord_server.wire import ApiError, Code, snowflake
-from modules.sandbox.discord_server.world import ChannelKind, Guild
+from modules.sandbox.discord_server.world import Channel, ChannelKind, Guild
 
 
 def _done() -> web.Response:
@@ -76,6 +76,27 @@ async def create_channel(visit: Visit) -> web.StreamResponse:
     channel = add_channel(visit.context.world, guild, str(visit.body["name"]), kind, parent=parent)
     visit.context.announcer.channel_created(channel)
     return answer(channel_json(visit.context.world, channel))
+
+
+async def open_thread(visit: Visit) -> web.StreamResponse:
+    """Open a public thread under a text channel."""
+    world = visit.context.world
+    parent = visit.channel(visit.body.get("channel"), Permission.CREATE_PUBLIC_THREADS)
+    guild = world.guild_of(parent)
+    if guild is None or parent.kind is not ChannelKind.TEXT:
+        raise ApiError(Code.WRONG_CHANNEL_TYPE)
+    thread = Channel(
+        id=world.ids.next(),
+        kind=ChannelKind.PUBLIC_THREAD,
+        guild_id=guild.id,
+        name=str(visit.body["name"]),
+        parent_id=parent.id,
+        owner_id=visit.user.id,
+        opened_at=world.clock.now(),
+    )
+    guild.threads[thread.id] = thread
+    visit.context.announcer.thread_created(thread)
+    return answer(channel_json(world, thread))
 
 
 async def kick(visit: Visit) -> web.StreamResponse:

@@ -25,6 +25,8 @@ def add_person_routes(app: web.Application, context: Context) -> None:
     router.add_post("/person/messages", visit(context, acting.write))
     router.add_post("/person/uploads", visit(context, acting.upload, reads_json=False))
     router.add_delete("/person/messages/{channel}/{message}", visit(context, acting.delete))
+    router.add_post("/person/forward", visit(context, acting.forward))
+    router.add_post("/person/threads", visit(context, managing.open_thread))
     router.add_post("/person/commands", visit(context, acting.use_command))
     router.add_post("/person/autocomplete", visit(context, acting.autocomplete))
     router.add_post("/person/components", visit(context, acting.use_component))

@@ -81,7 +81,7 @@ class Exchange:
         raw, uploads = await read_body(request)
         entry.body = raw
         entry.files = [{"filename": upload.filename, "size": len(upload.data)} for upload in uploads]
-        fault = self._context.faults.take(request.method, path)
+        fault = self._context.faults.take(request.method, path, raw or b"")
         if fault is not None:
             await asyncio.sleep(fault.delay_s)
             if not fault.after and (spoiled := self._spoiled(fault)) is not None:
@@ -146,7 +146,8 @@ class Exchange:
             raise ApiError(Code.UNAUTHORIZED)
 
     async def _handle(self, raw: bytes | None, uploads: list[Upload]) -> Reply:
-        self._context.files.check_sizes(uploads)
+        weight = self._request.content_length or sum(len(upload.data) for upload in uploads) + len(raw or b"")
+        self._context.files.check_sizes(uploads, request_bytes=weight)
         try:
             body = json.loads(raw) if raw else {}
         except ValueError:

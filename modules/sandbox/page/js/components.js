@@ -63,7 +63,7 @@ class MessageComponents {
   }
 
   picture(item) {
-    const media = resolveMedia(item.media, this.message.attachments ?? []);
+    const media = resolveMedia(item.media);
     return { ...media, description: item.description, spoiler: item.spoiler };
   }
 
@@ -72,8 +72,8 @@ class MessageComponents {
   }
 
   file(component) {
-    const media = resolveMedia(component.file, this.message.attachments ?? []);
-    return fileCard({ url: media.url, name: component.name ?? media.name, size: component.size ?? media.size, spoiler: component.spoiler });
+    const media = resolveMedia(component.file);
+    return fileCard({ url: media.url, name: component.name ?? media.name, size: component.size ?? undefined, spoiler: component.spoiler });
   }
 
   button(component) {

@@ -26,20 +26,9 @@ export function pictureOf(attachment) {
   };
 }
 
-/**
- * Resolves the media of a component: the stand-in fills in addresses as Discord does; `attachment://name`
- * is looked up among the message's files should it still be there.
- */
-export function resolveMedia(media, attachments) {
-  const name = /^attachment:\/\/(.+)$/.exec(media.url)?.[1];
-  const attachment = attachments.find((one) => (name ? one.filename === name : one.id === media.attachment_id || one.url === media.url));
-  return {
-    url: name ? attachment?.url : media.url,
-    width: media.width ?? attachment?.width,
-    height: media.height ?? attachment?.height,
-    name: attachment?.filename ?? fileName(media.url),
-    size: attachment?.size,
-  };
+/** What a component shows. The message's `attachments` do not list such files: all that is known of one stands in its media. */
+export function resolveMedia(media) {
+  return { url: media.url, width: media.width, height: media.height, name: fileName(media.url) };
 }
 
 function fileName(url) {

@@ -14,6 +14,7 @@ import { COMPONENTS_V2, EPHEMERAL, LOADING } from "./world.js";
 
 //: Messages of one person closer together than this share one face and name, as in Discord's client.
 const GROUP_MS = 7 * 60_000;
+const ACTION_ROW = 1;
 const PINNED = 6;
 const JOINED = 7;
 const SYSTEM = { [PINNED]: "chat.pinned", [JOINED]: "chat.joined" };
@@ -128,12 +129,24 @@ function content(message, ui) {
     if (edited) (text.lastElementChild?.matches("p") ? text.lastElementChild : text).append(" ", edited);
     box.append(text);
   }
+  for (const { message: original } of message.message_snapshots ?? []) box.append(forwarded(original, ui));
   if (!layout) box.append(...attachments(message.attachments ?? []), ...(message.embeds ?? []).map((one) => embed(one, ui.rich)));
   const components = renderComponents(message, ui);
   if (components.length > 0) box.append(h("div", { class: layout ? "layout" : "rows" }, components));
   // A V2 card that counts by itself is edited all the time: saying so would only distract.
   if (edited && !layout && !message.content) box.append(edited);
   return box;
+}
+
+/** What a forward shows of the message it forwards; its buttons work only where they came from. */
+function forwarded(original, ui) {
+  const withoutButtons = (components) => components.filter((one) => one.type !== ACTION_ROW).map((one) => (one.components ? { ...one, components: withoutButtons(one.components) } : one));
+  const shown = { ...original, id: "", components: withoutButtons(original.components ?? []) };
+  return h("blockquote", { class: "quote", "data-testid": "forwarded" },
+    original.content && ui.rich.blocks(original.content),
+    attachments(original.attachments ?? []),
+    (original.embeds ?? []).map((one) => embed(one, ui.rich)),
+    renderComponents(shown, ui));
 }
 
 /** Emoji that others answered a message with, and how many did. */
