@@ -237,8 +237,13 @@ class BlobStore(Protocol):
         """Delete the pictures of a job, and forget where they were posted."""
         ...
 
-    async def sweep(self, older_than: datetime) -> int:
-        """Delete pictures nothing waits for; how many went."""
+    async def sweep(self, older_than: datetime, *, keep_bytes: int | None = None) -> int:
+        """Delete pictures nothing waits for, oldest first; how many went.
+
+        Over their days are those made before `older_than`, but for each person's last picture. With `keep_bytes` the oldest go
+        as well, last pictures too, until all together take no more; results still to be delivered and what an active job starts
+        from stay and come on top.
+        """
         ...
 
 

@@ -7,11 +7,14 @@ import os
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, event, insert
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
 from modules.utils.database import Database
-from modules.utils.database.blob_store import SWEPT_AT_ONCE
+from modules.utils.database.retention import LOOKED_AT_ONCE
+from modules.utils.database.settling import keep_pictures
+from modules.utils.database.tables import last_picture
 from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_person, a_picture, a_recipe, a_request
 from tests.support.queue_steps import accepted, delivered, generated, oldest, submitted
 
@@ -126,8 +129,57 @@ async def test_the_sweep_spares_what_somebody_waits_for(database: Database, cloc
     assert await database.blobs.sweep(clock.now()) == 2
 
 
-async def test_a_large_sweep_takes_everything(database: Database, clock: SteeredClock) -> None:
-    for seed in range(2 * SWEPT_AT_ONCE + 3):
-        await database.blobs.put(a_picture(seed))
+async def _store(database: Database, clock: SteeredClock, count: int) -> list[str]:
+    """Pictures of this moment, quickly."""
+    return await database.engine.write(keep_pictures, [a_picture(seed) for seed in range(count)], clock.now())
+
+
+async def test_a_sweep_looks_at_every_picture_once_however_many_must_stay(database: Database, clock: SteeredClock) -> None:
+    staying = await _store(database, clock, LOOKED_AT_ONCE + 200)
+    lasts = [{"user_id": number, "blob_id": blob_id} for number, blob_id in enumerate(staying)]
+    await database.engine.write(lambda connection: connection.execute(insert(last_picture), lasts))
     clock.advance(1)
-    assert await database.blobs.sweep(clock.now()) == 2 * SWEPT_AT_ONCE + 3
+    await _store(database, clock, LOOKED_AT_ONCE)
+    clock.advance(1)
+    reads = 0
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal reads
+        reads += statement.startswith("SELECT blob.created_at")
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        assert await database.blobs.sweep(clock.now()) == LOOKED_AT_ONCE
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert reads <= 5  # three pages, and the one that finds nothing more
+
+
+async def test_over_the_room_they_may_take_the_oldest_pictures_go_first(database: Database, clock: SteeredClock) -> None:
+    pictures = []
+    for seed in range(6):
+        pictures.append(await database.blobs.put(a_picture(seed)))
+        clock.advance(1)
+    long_ago = clock.now() - timedelta(days=1)
+    sizes = [len(picture.data) for blob_id in pictures if (picture := await database.blobs.get(blob_id))]
+
+    assert await database.blobs.sweep(long_ago, keep_bytes=sum(sizes)) == 0
+    assert await database.blobs.sweep(long_ago, keep_bytes=sum(sizes[2:])) == 2
+    assert await database.blobs.sweep(long_ago, keep_bytes=sum(sizes[4:]) + 1) == 2
+
+    assert [await database.blobs.get(blob_id) is not None for blob_id in pictures] == [False] * 4 + [True] * 2
+
+
+async def test_want_of_room_takes_last_pictures_but_nothing_that_is_waited_for(database: Database, clock: SteeredClock) -> None:
+    source, reference = await database.blobs.put(a_picture(1)), await database.blobs.put(a_picture(2))
+    last = await database.blobs.put(a_picture(4))
+    await database.blobs.remember_last(a_person(9).user_id, last)
+    [undelivered] = await generated(database, a_request(a_person(8)))
+    await accepted(database, a_request(recipe=a_recipe(source=source, reference=reference)))
+    clock.advance(3600)
+
+    assert await database.blobs.sweep(clock.now() - timedelta(days=1), keep_bytes=0) == 1
+
+    assert await database.blobs.last_of(a_person(9).user_id) is None
+    for blob_id in (source, reference, *await database.blobs.of_job(undelivered.id)):
+        assert await database.blobs.get(blob_id) is not None

@@ -13,6 +13,7 @@ from modules.domain.jobs import Job, JobRequest, JobState
 from modules.domain.people import Person, UserId
 from modules.domain.records import Limits
 from modules.utils.database.codecs import job_of, row_of_request
+from modules.utils.database.conditions import IS_QUEUED
 from modules.utils.database.steps import floor_of, least_waiting_vt, upsert
 from modules.utils.database.tables import account, active_slot, job, person
 from modules.utils.database.wakeups import Topic, tell
@@ -25,7 +26,7 @@ _HELD = (
     .join(job, job.c.id == active_slot.c.job_id)
     .where(active_slot.c.user_id == bindparam("of_user"))
 )
-_WAITING = select(func.count()).where(job.c.state == JobState.QUEUED)
+_WAITING = select(func.count()).select_from(job).where(IS_QUEUED)
 _ACCOUNT = select(account.c.vt, account.c.weight).where(account.c.user_id == bindparam("of_user"))
 _STORE = insert(job).returning(job)
 _HOLD = insert(active_slot)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
-from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
+from modules.domain.jobs import JobId
 from modules.domain.people import UserId
 from modules.domain.ports import Clock
+from modules.utils.database import retention
 from modules.utils.database.engine import Engine
 from modules.utils.database.settling import keep_pictures
 from modules.utils.database.steps import upsert
 from modules.utils.database.tables import blob, job, last_picture, reference_picture
-
-#: So many pictures in one transaction of the sweep: megabytes each, and everybody else waits for the writer meanwhile.
-SWEPT_AT_ONCE = 20
 
 # Built once: building a statement takes longer than running one like these.
 _THE_BLOB = select(blob).where(blob.c.id == bindparam("this_blob"))
@@ -69,12 +67,9 @@ class SqlBlobStore:
         """Delete the pictures of a job, and forget where they were posted."""
         await self._engine.write(_erase_job, job_id)
 
-    async def sweep(self, older_than: datetime) -> int:
-        """Delete pictures nothing waits for; how many went."""
-        gone = 0
-        while swept := await self._engine.write(_sweep_some, older_than):
-            gone += swept
-        return gone
+    async def sweep(self, older_than: datetime, *, keep_bytes: int | None = None) -> int:
+        """Delete pictures nothing waits for, oldest first; how many went."""
+        return await retention.sweep(self._engine, older_than, keep_bytes)
 
 
 def _get(connection: Connection, blob_id: BlobId) -> Picture | None:
@@ -122,16 +117,3 @@ def _drop_reference(connection: Connection, user_id: UserId, blob_id: BlobId | N
 def _erase_job(connection: Connection, job_id: JobId) -> None:
     connection.execute(delete(blob).where(blob.c.job_id == job_id))
     connection.execute(update(job).where(job.c.id == job_id).values(result_message_id=None))
-
-
-def _sweep_some(connection: Connection, older_than: datetime) -> int:
-    """Kept whatever their age: results not delivered yet, pictures an active job starts from, everybody's last picture."""
-    is_owed = and_(job.c.id == blob.c.job_id, job.c.state == JobState.GENERATED)
-    is_needed = and_(or_(job.c.source_id == blob.c.id, job.c.reference_id == blob.c.id), job.c.state.in_(sorted(ACTIVE_STATES)))
-    is_last = exists().where(last_picture.c.blob_id == blob.c.id)
-    old = (
-        select(blob.c.id)
-        .where(blob.c.created_at < older_than, ~exists().where(is_owed), ~exists().where(is_needed), ~is_last)
-        .limit(SWEPT_AT_ONCE)
-    )
-    return connection.execute(delete(blob).where(blob.c.id.in_(old))).rowcount

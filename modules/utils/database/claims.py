@@ -14,12 +14,12 @@ from modules.domain.people import UserId
 from modules.domain.ports import Decide
 from modules.domain.queue import Account, Pick, QueueSnapshot, WaitingJob
 from modules.utils.database.codecs import job_of
+from modules.utils.database.conditions import IS_QUEUED
 from modules.utils.database.steps import SOURCES, least_waiting_vt
 from modules.utils.database.tables import account, attempt, attempt_job, fairness, job, lease
 from modules.utils.database.types import AnyRow
 from modules.utils.database.wakeups import Topic, tell
 
-_WAITING = job.c.state == JobState.QUEUED
 _SEEN = (
     job.c.id,
     job.c.user_id,
@@ -37,7 +37,7 @@ _SEEN = (
 _SNAPSHOT = (
     select(*_SEEN, account.c.vt, account.c.weight, select(fairness.c.floor).scalar_subquery().label("floor"))
     .join(account, account.c.user_id == job.c.user_id)
-    .where(_WAITING)
+    .where(IS_QUEUED)
     .order_by(job.c.seq)
 )
 _LEASE_OF_ANOTHER = select(lease.c.boot_id).where(
@@ -47,7 +47,7 @@ _LEAST_SERVED = (
     select(account.c.user_id)
     .join(job, job.c.user_id == account.c.user_id)
     .where(
-        _WAITING,
+        IS_QUEUED,
         job.c.exact_key.in_(bindparam("exact_keys", expanding=True)),
         job.c.id.not_in(bindparam("barred", expanding=True)),
     )
@@ -177,7 +177,7 @@ def _book(connection: Connection, pick: Pick) -> None:
         [{"of_user": user_id, "new_vt": vt} for user_id, vt in pick.charges.items()],
     )
     if pick.skipped:
-        connection.execute(update(job).where(job.c.id.in_(pick.skipped), _WAITING).values(skips=job.c.skips + 1))
+        connection.execute(update(job).where(job.c.id.in_(pick.skipped), IS_QUEUED).values(skips=job.c.skips + 1))
     least = least_waiting_vt(connection)
     floor = pick.floor if least is None else min(pick.floor, least)
     connection.execute(update(fairness).where(fairness.c.floor < floor).values(floor=floor))

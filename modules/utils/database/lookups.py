@@ -7,22 +7,23 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
+from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
 from modules.utils.database.codecs import job_of, work_of
+from modules.utils.database.conditions import IS_IN_FLIGHT, IS_QUEUED, is_in_given
 from modules.utils.database.tables import active_slot, attempt, attempt_job, job, lease
 from modules.utils.database.types import AnyRow
 
 # Built once: building a statement takes longer than running one like these.
 _THE_JOB = select(job).where(job.c.id == bindparam("this_job"))
 _ACTIVE = select(func.count()).where(active_slot.c.user_id == bindparam("of_user"))
-_OLDEST_OF_EACH = select(func.min(job.c.seq)).where(job.c.state == JobState.QUEUED).group_by(job.c.exact_key)
+_OLDEST_OF_EACH = select(func.min(job.c.seq)).where(IS_QUEUED).group_by(job.c.exact_key)
 _WAITING_CLASSES = select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.is_mergeable, job.c.cost_s).where(
     job.c.seq.in_(_OLDEST_OF_EACH)
 )
 _OWED = (
     select(job.c.attempt_id, func.count())
-    .where(job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), job.c.state.in_(sorted(IN_FLIGHT_STATES)))
+    .where(job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), IS_IN_FLIGHT)
     .group_by(job.c.attempt_id)
 )
 
@@ -47,7 +48,7 @@ def read_jobs(
     if user_id is not None:
         query = query.where(job.c.user_id == user_id)
     if states is not None:
-        query = query.where(job.c.state.in_(sorted(states)))
+        query = query.where(is_in_given(states))
     if before_seq is not None:
         query = query.where(job.c.seq < before_seq)
     return [job_of(row) for row in connection.execute(query)]
@@ -87,7 +88,7 @@ def read_unfinished_attempts(connection: Connection, server: ServerName, except_
 def read_abandoned_attempts(connection: Connection, since: datetime) -> Sequence[Attempt]:
     """See `JobStore.abandoned_attempts`."""
     is_held = select(lease.c.server).where(lease.c.server == attempt.c.server, lease.c.expires_at > since).exists()
-    is_wanted = select(job.c.id).where(job.c.attempt_id == attempt.c.id, job.c.state.in_(sorted(IN_FLIGHT_STATES))).exists()
+    is_wanted = select(job.c.id).where(job.c.attempt_id == attempt.c.id, IS_IN_FLIGHT).exists()
     query = select(attempt).where(attempt.c.ended_at.is_(None), attempt.c.claimed_at < since, ~is_held, is_wanted)
     return [_with_jobs(connection, row) for row in connection.execute(query).all()]
 

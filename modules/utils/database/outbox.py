@@ -12,6 +12,7 @@ from modules.domain.people import MessageId
 from modules.domain.ports import Clock
 from modules.domain.records import MessageKind, OutboxItem
 from modules.utils.database.codecs import outbox_item_of
+from modules.utils.database.conditions import IS_OWED
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move
 from modules.utils.database.tables import job, outbox
@@ -25,13 +26,13 @@ _IS_THIS = (outbox.c.job_id == bindparam("this_job")) & (outbox.c.kind == bindpa
 _IS_DUE = or_(outbox.c.due_at <= bindparam("now"), outbox.c.due_at > bindparam("furthest"))
 _DUE = (
     select(outbox)
-    .where(outbox.c.is_owed, _IS_DUE)
+    .where(IS_OWED, _IS_DUE)
     .order_by(outbox.c.due_at, outbox.c.created_at)
     .limit(bindparam("at_most", type_=Integer))
 )
 _INTEND = (
     update(outbox)
-    .where(_IS_THIS, outbox.c.is_owed, _IS_DUE)
+    .where(_IS_THIS, IS_OWED, _IS_DUE)
     .values(
         due_at=bindparam("held_until"),
         tries=outbox.c.tries + 1,
@@ -40,7 +41,7 @@ _INTEND = (
     .returning(outbox)
 )
 _STRIKE_OFF = update(outbox).where(_IS_THIS, outbox.c.sent_at.is_(None)).values(is_owed=False)
-_NEXT = select(func.min(outbox.c.due_at)).where(outbox.c.is_owed)
+_NEXT = select(func.min(outbox.c.due_at)).where(IS_OWED)
 
 
 class SqlOutbox:
@@ -114,7 +115,7 @@ def _postpone(connection: Connection, job_id: JobId, kind: MessageKind, until: d
 
 def _release(connection: Connection, now: datetime) -> None:
     """Pauses begin short again, too: what an earlier start met says little of now."""
-    connection.execute(update(outbox).where(outbox.c.is_owed).values(due_at=now, tries=0))
+    connection.execute(update(outbox).where(IS_OWED).values(due_at=now, tries=0))
 
 
 def _undeliverable(connection: Connection, job_id: JobId, kind: MessageKind) -> None:

@@ -14,6 +14,7 @@ from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.recipes import ModelName
 from modules.domain.records import GuildSettings, PersonSettings
 from modules.utils.database.codecs import forms_from_json, forms_to_json, recipe_from_json, recipe_to_json
+from modules.utils.database.conditions import is_in
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import move, upsert
 from modules.utils.database.tables import (
@@ -182,7 +183,7 @@ def _pictures_of(user_id: UserId) -> Any:
 
 def _erase(connection: Connection, user_id: UserId) -> None:
     pictures = connection.execute(_pictures_of(user_id)).scalars().all()
-    over = (job.c.user_id == user_id) & job.c.state.not_in(sorted(ACTIVE_STATES))
+    over = (job.c.user_id == user_id) & ~is_in(*ACTIVE_STATES)
     connection.execute(delete(job).where(over, ~_is_in_open_attempt()))
     for row in connection.execute(select(job).where(over)).all():
         _scrub(connection, row)

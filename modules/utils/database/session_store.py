@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
-from modules.domain.jobs import ACTIVE_STATES, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.sessions import Session
+from modules.utils.database.conditions import IS_OWED, IS_TO_COME
 from modules.utils.database.engine import Engine
 from modules.utils.database.steps import upsert
 from modules.utils.database.tables import job, outbox, session
@@ -93,12 +93,14 @@ def _all(connection: Connection, guild_id: GuildId) -> Sequence[Session]:
 
 
 def _idle(connection: Connection, guild_id: GuildId, since: datetime) -> Sequence[Session]:
-    own = (job.c.user_id == session.c.user_id) & (job.c.guild_id == session.c.guild_id)
-    is_owed = exists().where(outbox.c.job_id == job.c.id, outbox.c.is_owed)
-    to_come = exists().where(own, or_(job.c.state.in_(sorted(ACTIVE_STATES | {JobState.GENERATED})), is_owed))
+    """Two questions of few rows each: whose jobs are not over, and who is owed a message."""
+    to_come = exists().where(job.c.user_id == session.c.user_id, job.c.guild_id == session.c.guild_id, IS_TO_COME)
+    owed_jobs = select(outbox.c.job_id).where(IS_OWED)
+    owed_people = select(job.c.user_id).where(job.c.id.in_(owed_jobs), job.c.guild_id == guild_id)
     query = (
         select(session)
-        .where(session.c.guild_id == guild_id, session.c.last_active_at < since, ~to_come)
+        .where(session.c.guild_id == guild_id, session.c.last_active_at < since)
+        .where(~to_come, session.c.user_id.not_in(owed_people))
         .order_by(session.c.last_active_at, session.c.channel_id)
     )
     return [_session_of(row) for row in connection.execute(query)]

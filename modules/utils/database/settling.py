@@ -15,6 +15,7 @@ from modules.domain.people import UserId
 from modules.domain.records import MessageKind
 from modules.domain.servers import RunReport
 from modules.utils.database.codecs import job_of
+from modules.utils.database.conditions import IS_IN_FLIGHT, is_in
 from modules.utils.database.steps import free_slot, move, refund, upsert
 from modules.utils.database.tables import attempt, attempt_job, blob, job, last_picture, outbox
 from modules.utils.database.wakeups import Topic, tell
@@ -26,14 +27,15 @@ _MEMBERS = (
     .join(job, job.c.id == attempt_job.c.job_id)
     .where(attempt.c.id == bindparam("this_attempt"))
 )
+_IN_FLIGHT = select(func.count()).where(job.c.attempt_id == bindparam("this_attempt"), IS_IN_FLIGHT)
 _KEEP = insert(blob)
 _OWE = insert(outbox)
 
 
 def mark_submitted(connection: Connection, attempt_id: AttemptId, now: datetime) -> None:
     """See `JobStore.mark_submitted`."""
-    submitting = job.c.state == JobState.SUBMITTING
-    connection.execute(update(job).where(job.c.attempt_id == attempt_id, submitting).values(state=JobState.SUBMITTED))
+    submitting = (job.c.attempt_id == attempt_id, IS_IN_FLIGHT, is_in(JobState.SUBMITTING))
+    connection.execute(update(job).where(*submitting).values(state=JobState.SUBMITTED))
     connection.execute(
         update(attempt).where(attempt.c.id == attempt_id).values(submitted_at=func.coalesce(attempt.c.submitted_at, now))
     )
@@ -170,8 +172,7 @@ def end_attempt(
     connection: Connection, attempt_id: AttemptId, report: RunReport | None, form: str, now: datetime, *, has_begun: bool
 ) -> None:
     """See `JobStore.end_attempt`. Raises ValueError while a job is still in flight in it: nobody would ever look for it again."""
-    in_flight = select(func.count()).where(job.c.attempt_id == attempt_id, job.c.state.in_(sorted(IN_FLIGHT_STATES)))
-    if connection.execute(in_flight).scalar_one():
+    if connection.execute(_IN_FLIGHT, {"this_attempt": attempt_id}).scalar_one():
         raise ValueError("an attempt ends after the last of its jobs is settled")
     facts: dict[str, object] = {"ended_at": func.coalesce(attempt.c.ended_at, now)}
     if form:
@@ -200,7 +201,8 @@ def _refund_cancelled(connection: Connection, attempt_id: AttemptId) -> None:
 
 def _tell_settled_jobs(connection: Connection, attempt_id: AttemptId, report: RunReport) -> None:
     """Jobs whose pictures came before the attempt was over learn its times now."""
-    made_by_it = (job.c.attempt_id == attempt_id, job.c.generated_at.is_not(None))
+    members = select(attempt_job.c.job_id).where(attempt_job.c.attempt_id == attempt_id)
+    made_by_it = (job.c.id.in_(members), job.c.attempt_id == attempt_id, job.c.generated_at.is_not(None))
     connection.execute(
         update(job)
         .where(*made_by_it)

@@ -12,6 +12,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from modules.domain.jobs import AttemptId, JobId, JobState
 from modules.domain.people import UserId
+from modules.utils.database.conditions import IS_QUEUED
 from modules.utils.database.tables import account, active_slot, attempt_job, fairness, job
 from modules.utils.database.types import AnyRow
 
@@ -23,7 +24,7 @@ SOURCES: Mapping[JobState, tuple[JobState, ...]] = {
 # Statements of every day are built once: building one takes longer than running it.
 _FREE = delete(active_slot).where(active_slot.c.job_id == bindparam("this_job"))
 _FLOOR = select(fairness.c.floor)
-_WAITING_PEOPLE = select(job.c.user_id).where(job.c.state == JobState.QUEUED)
+_WAITING_PEOPLE = select(job.c.user_id).where(IS_QUEUED)
 _LEAST_WAITING = select(func.min(account.c.vt)).where(account.c.user_id.in_(_WAITING_PEOPLE))
 _LEAST_WAITING_WITH = select(func.min(account.c.vt)).where(
     account.c.user_id.in_(_WAITING_PEOPLE.where(job.c.exact_key.in_(bindparam("exact_keys", expanding=True))))

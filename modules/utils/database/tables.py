@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from modules.domain.jobs import IN_FLIGHT_STATES, JobState
+from modules.domain.jobs import ACTIVE_STATES, IN_FLIGHT_STATES, JobState
 from modules.utils.database.types import Json, SafeText, UtcDateTime
 
 metadata = MetaData(
@@ -41,8 +41,13 @@ metadata = MetaData(
 #: SQLite counts up by itself only in a column that is exactly INTEGER; its integers have 64 bits all the same.
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
 
+#: Jobs of which something is still to come or to be shown: few, however many are over.
+SHOWN_STATES = frozenset({*ACTIVE_STATES, JobState.GENERATED, JobState.UNDELIVERABLE})
+
+# the conditions of the partial indexes; statements repeat them word for word (see `conditions`)
 _IS_QUEUED = text(f"state = '{JobState.QUEUED.value}'")
 _IS_IN_FLIGHT = text("state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(IN_FLIGHT_STATES))))
+_IS_SHOWN = text("state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(SHOWN_STATES))))
 # most jobs start from words alone: every page that acceptance does not touch is one the disk need not write
 _HAS_SOURCE = text("source_id IS NOT NULL")
 _HAS_REFERENCE = text("reference_id IS NOT NULL")
@@ -92,6 +97,7 @@ job = Table(
     Column("result_message_id", BigInteger),
     Index("ix_job_waiting", "exact_key", "user_id", "seq", sqlite_where=_IS_QUEUED, postgresql_where=_IS_QUEUED),
     Index("ix_job_in_flight", "attempt_id", sqlite_where=_IS_IN_FLIGHT, postgresql_where=_IS_IN_FLIGHT),
+    Index("ix_job_shown", "user_id", "seq", sqlite_where=_IS_SHOWN, postgresql_where=_IS_SHOWN),
     Index("ix_job_of_person", "user_id", "seq"),
     Index("ix_job_by_state", "state", "seq"),
     Index("ix_job_source", "source_id", sqlite_where=_HAS_SOURCE, postgresql_where=_HAS_SOURCE),
@@ -184,13 +190,14 @@ blob = Table(
     Column("format", String(8), nullable=False),
     Column("width_px", Integer, nullable=False),
     Column("height_px", Integer, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
     # results only; deleting a job keeps no picture of it
     Column("job_id", Uuid, ForeignKey("job.id", ondelete="CASCADE")),
     Column("picture_index", Integer),
     Column("data", LargeBinary, nullable=False),  # last: SQLite reads past it to reach whatever comes behind
     UniqueConstraint("job_id", "picture_index"),
     CheckConstraint("(job_id IS NULL) = (picture_index IS NULL)", name="result_has_its_place"),
+    Index("ix_blob_by_age", "created_at", "id"),
 )
 
 last_picture = Table(
