@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modules.ai.choices import NameLists, Places, is_same
+from modules.ai.limits import NumberLimits, limits_of
 from modules.ai.listing import Listings, ServerListing
+from modules.ai.model_specs import model_specs
 from modules.ai.node_specs import canonical
 from modules.ai.wishes import read_decimal, read_prompt, read_size, read_whole
 from modules.ai.workflows.keys import work_of
-from modules.ai.workflows.manifest import LoraPlace, Manifest, RangeSection, SizeSection
+from modules.ai.workflows.manifest import LoraPlace, SizeSection
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Library, Template
-from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, Detail, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
+from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
 from modules.domain.jobs import ServerName, WorkClass
@@ -24,14 +26,6 @@ from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SE
 MAX_LORAS = 4
 LORA_STRENGTH = Range(low=-4.0, high=4.0, default=1.0)
 COUNT = Range(low=1, high=MAX_PICTURES_PER_JOB, default=1)
-SEEDS = Range(low=0, high=MAX_SEED, default=0)
-DENOISE = Range(low=0.0, high=1.0, default=1.0)
-#: Where a template has no such number: what its recipe records.
-_NO_STEPS = Range(low=1, high=1, default=1)
-_NO_CFG = Range(low=1.0, high=1.0, default=1.0)
-
-#: Which manifest of a model speaks for it: the first of these kinds it has.
-_SPEAKING_ORDER = (WorkflowKind.IMAGINE, WorkflowKind.FORM, WorkflowKind.EDIT, WorkflowKind.VARY, WorkflowKind.UPSCALE)
 
 #: Every class and input that lists the names of one kind. Sources: ComfyUI's own loaders, and those of ComfyUI-GGUF.
 _CHECKPOINTS = (("CheckpointLoaderSimple", "ckpt_name"), ("CheckpointLoaderSimpleMikey", "ckpt_name"))
@@ -50,7 +44,8 @@ class TemplateCatalogue:
     library: Library
     listings: Listings
     random: random.Random = field(default_factory=random.SystemRandom)
-    _specs: Mapping[ModelName, ModelSpec] = field(init=False)
+    #: Models by name, with the limits of the servers they were worked out for.
+    _specs: tuple[tuple[ServerListing, ...], Mapping[ModelName, ModelSpec]] = field(init=False)
     #: Template and server -> the listing that was looked at, and whether it has everything.
     _runnable: dict[tuple[WorkflowName, ServerName], tuple[ServerListing, bool]] = field(init=False, default_factory=dict)
     _names: NameLists = field(init=False, default_factory=NameLists)
@@ -58,7 +53,7 @@ class TemplateCatalogue:
     _offered: tuple[tuple[ServerListing, ...], Choices] = field(init=False, default=((), Choices()))
 
     def __post_init__(self) -> None:
-        self._specs = {spec.name: spec for spec in _specs(self.library)}
+        self._specs = ((), {spec.name: spec for spec in model_specs(self.library, ())})
         self.listings.prepare_with(self._prepare)
 
     def _prepare(self, servers: Sequence[tuple[ServerName, ServerListing]]) -> None:
@@ -71,21 +66,28 @@ class TemplateCatalogue:
             for server, listing in servers:
                 self._runs(template, server, listing)
 
+    def _models(self) -> Mapping[ModelName, ModelSpec]:
+        met = [listing for _, listing in self.listings.all()]
+        if not is_same(self._specs[0], met):
+            self._specs = (tuple(met), {spec.name: spec for spec in model_specs(self.library, met)})
+        return self._specs[1]
+
     def models(self, kind: WorkflowKind | None = None) -> Sequence[ModelSpec]:
         """All models (that can do `kind`), in the order of their manifests."""
-        return [spec for spec in self._specs.values() if kind is None or kind in spec.workflows]
+        return [spec for spec in self._models().values() if kind is None or kind in spec.workflows]
 
     def model(self, called: str, kinds: Collection[WorkflowKind] = tuple(WorkflowKind)) -> ModelSpec:
         """By name, else by what people read. Raises MODEL_UNKNOWN, which tells those that can do one of `kinds`."""
-        spec = self._specs.get(ModelName(called)) or next((spec for spec in self._specs.values() if spec.is_called(called)), None)
+        specs = self._models()
+        spec = specs.get(ModelName(called)) or next((spec for spec in specs.values() if spec.is_called(called)), None)
         if spec is None:
-            known = [spec.label for spec in self._specs.values() if not spec.workflows.keys().isdisjoint(kinds)]
+            known = [spec.label for spec in specs.values() if not spec.workflows.keys().isdisjoint(kinds)]
             raise FulletError(ErrorCode.MODEL_UNKNOWN, model=called[:40], known=", ".join(known))
         return spec
 
     def is_available(self, name: ModelName, kind: WorkflowKind) -> bool:
         """Whether some server that is up could run it now."""
-        spec = self._specs.get(name)
+        spec = self._models().get(name)
         if spec is None or kind not in spec.workflows:
             return False
         template = self.library.templates[spec.workflows[kind]]
@@ -167,6 +169,8 @@ class TemplateCatalogue:
 
     def _recipe(self, wish: Wish, template: Template) -> Recipe:
         manifest, shape = template.manifest, template.shape
+        limits = limits_of(template, [listing for _, listing in self.listings.all()])
+        count = read_whole(wish.count, "count", COUNT)
         prompt = read_prompt(wish.prompt, is_required=shape.has(Role.PROMPT))
         negative = read_prompt(wish.negative_prompt, is_required=False)
         has_source = wish.kind in KINDS_WITH_SOURCE
@@ -179,23 +183,25 @@ class TemplateCatalogue:
             model=ModelName(manifest.model),
             prompt=prompt if shape.has(Role.PROMPT) else "",
             negative_prompt=negative if shape.has(Role.NEGATIVE) else "",
-            size=_fitted_size(wish.size, manifest.size) if manifest.size else None,
-            seed=self._seed(wish.seed),
-            steps=_steps(wish.steps, manifest.steps),
-            cfg=_number(wish.cfg, "cfg", manifest.cfg, _NO_CFG),
+            size=_fitted_size(wish.size, limits.size) if limits.size else None,
+            seed=self._seed(wish.seed, count, limits.highest_seed),
+            steps=_steps(wish.steps, limits),
+            cfg=_number(wish.cfg if limits.takes_cfg else None, "cfg", limits.cfg),
             guidance=manifest.guidance.default if manifest.guidance else None,
             sampler=self._choice(wish.sampler, "sampler", _SAMPLERS) if shape.has(Role.SAMPLER) else None,
             scheduler=self._choice(wish.scheduler, "scheduler", _SCHEDULERS) if shape.has(Role.SCHEDULER) else None,
-            denoise=_number(wish.denoise, "denoise", manifest.denoise, DENOISE) if manifest.denoise else 1.0,
+            denoise=_number(wish.denoise if limits.takes_denoise else None, "denoise", limits.denoise),
             checkpoint=self._checkpoint(wish.checkpoint, template),
             loras=self._loras(wish.loras, template),
-            count=read_whole(wish.count, "count", COUNT),
+            count=count,
             source=wish.source if has_source else None,
             reference=wish.reference,
         )
 
-    def _seed(self, seed: Seed | None) -> Seed:
-        return Seed(self.random.randint(0, MAX_CHOSEN_SEED) if seed is None else read_whole(seed, "seed", SEEDS))
+    def _seed(self, seed: Seed | None, count: int, highest: int) -> Seed:
+        """A chosen one, or the given one; each picture has the next, and ComfyUI's whole range goes round at its end."""
+        allowed = Range(low=0, high=highest if highest >= MAX_SEED else highest - count + 1, default=0)
+        return Seed(self.random.randint(0, MAX_CHOSEN_SEED) if seed is None else read_whole(seed, "seed", allowed))
 
     def _checkpoint(self, name: str | None, template: Template) -> str | None:
         """The model file; where people may choose one, the recipe records it even when it is the template's own."""
@@ -263,61 +269,9 @@ def _fitted_size(asked: str | Dimensions | None, section: SizeSection) -> Dimens
     return size
 
 
-def _steps(asked: object, section: RangeSection | None) -> int:
-    allowed = section.range if section else _NO_STEPS
-    return read_whole(asked, "steps", allowed) if asked is not None and section else round(allowed.default)
+def _steps(asked: object, limits: NumberLimits) -> int:
+    return read_whole(asked, "steps", limits.steps) if asked is not None and limits.takes_steps else round(limits.steps.default)
 
 
-def _number(asked: object, field: str, section: RangeSection | None, otherwise: Range) -> float:
-    allowed = section.range if section else otherwise
-    return read_decimal(asked, field, allowed) if asked is not None and section else allowed.default
-
-
-# --- models -------------------------------------------------------------------------------------------------------------
-
-
-def _specs(library: Library) -> Iterator[ModelSpec]:
-    """One per model name, from the manifests that share it."""
-    by_model: dict[str, dict[WorkflowKind, Template]] = {}
-    for template in sorted(library.templates.values(), key=lambda each: (each.manifest.order, each.name)):
-        by_model.setdefault(template.manifest.model, {}).setdefault(template.manifest.kind, template)
-    for name, templates in by_model.items():
-        speaker = next(templates[kind] for kind in _SPEAKING_ORDER if kind in templates)
-        yield _spec(ModelName(name), speaker, templates)
-
-
-def _details(template: Template) -> frozenset[Detail]:
-    roles = {
-        Role.PROMPT: Detail.PROMPT,
-        Role.NEGATIVE: Detail.NEGATIVE_PROMPT,
-        Role.SEED: Detail.SEED,
-    }
-    taken = {detail for role, detail in roles.items() if template.shape.has(role)}
-    said = {Detail.SIZE: template.manifest.size, Detail.STEPS: template.manifest.steps}
-    return frozenset(taken | {detail for detail, section in said.items() if section is not None})
-
-
-#: For a model whose pictures follow their input: nobody is asked for a size.
-_ANY_SIZE = SizeSection(default=Dimensions(1024, 1024), max_side=16384, max_megapixels=256.0)
-
-
-def _spec(name: ModelName, speaker: Template, templates: Mapping[WorkflowKind, Template]) -> ModelSpec:
-    manifest: Manifest = speaker.manifest
-    size = manifest.size or _ANY_SIZE
-    return ModelSpec(
-        name=name,
-        label=manifest.label or name,
-        workflows={kind: template.name for kind, template in templates.items()},
-        default_size=size.default,
-        sizes=tuple(dict.fromkeys((size.default, *size.presets))) if manifest.size else (),
-        grid_px=size.grid,
-        min_side_px=size.min_side,
-        max_side_px=size.max_side,
-        max_megapixels=size.max_megapixels,
-        steps=manifest.steps.range if manifest.steps else _NO_STEPS,
-        cfg=manifest.cfg.range if manifest.cfg else _NO_CFG,
-        takes={kind: _details(template) for kind, template in templates.items()},
-        takes_reference=frozenset(kind for kind, template in templates.items() if template.shape.has(Role.REFERENCE)),
-        is_age_restricted=manifest.nsfw,
-        shows_steps=manifest.shows_steps,
-    )
+def _number(asked: object, field: str, allowed: Range) -> float:
+    return read_decimal(asked, field, allowed) if asked is not None else float(allowed.default)

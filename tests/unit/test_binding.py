@@ -89,6 +89,8 @@ def test_only_mapped_inputs_change_and_they_hold_the_recipe(recipe: Recipe, seed
             role = mapped.get((node_id, name))  # type: ignore[call-overload]  # a Target is a tuple
             if role is None:
                 assert value == before[node_id].inputs[name]
+            elif role is Role.NEGATIVE and not recipe.negative_prompt:
+                assert value == before[node_id].inputs[name]  # the template's own is the default
             elif role in wanted:
                 assert value == wanted[role]
 

@@ -10,11 +10,13 @@ from modules.ai.workflows.manifest import LoraPlace
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Template
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId
+from modules.domain.images import BlobId, Dimensions
 from modules.domain.recipes import Recipe, Seed
 
 #: Outputs of LoraLoader: the model, then the text encoder.
 _LORA_MODEL, _LORA_CLIP = 0, 1
+#: Sides of a latent are multiples of this. Source: LatentUpscale in ComfyUI's nodes.py.
+_LATER_GRID_PX = 8
 
 
 def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[str, Node]:
@@ -27,6 +29,8 @@ def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[Blo
     for role, value in _values(template, recipe, seed, uploads).items():
         for target in template.shape.targets[role]:
             with_input(graph, target.node, target.input, value)
+    if recipe.size is not None:
+        _grow_later_sizes(graph, template, recipe.size)
     if template.shape.empty_latent is not None:
         with_input(graph, template.shape.empty_latent, "batch_size", 1)  # how many pictures is the recipe's business
     if recipe.loras and template.lora is not LoraPlace.NONE:
@@ -35,18 +39,21 @@ def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[Blo
 
 
 def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[Role, Value]:
-    """What each role gets; roles the recipe leaves open keep the template's own value."""
-    size = recipe.size
+    """What each role gets; roles the recipe leaves open keep the template's own value.
+
+    So do numbers that the manifest does not name and nobody changed: several nodes may have several of them.
+    """
+    size, manifest = recipe.size, template.manifest
     values: dict[Role, Value | None] = {
         Role.PROMPT: recipe.prompt,
-        Role.NEGATIVE: recipe.negative_prompt,
+        Role.NEGATIVE: recipe.negative_prompt or None,
         Role.SEED: int(seed),
-        Role.STEPS: recipe.steps,
-        Role.CFG: recipe.cfg,
+        Role.STEPS: recipe.steps if manifest.steps or recipe.steps != template.own_number(Role.STEPS) else None,
+        Role.CFG: recipe.cfg if manifest.cfg or recipe.cfg != template.own_number(Role.CFG) else None,
         Role.GUIDANCE: recipe.guidance,
         Role.SAMPLER: recipe.sampler,
         Role.SCHEDULER: recipe.scheduler,
-        Role.DENOISE: recipe.denoise,
+        Role.DENOISE: recipe.denoise if manifest.denoise or recipe.denoise != template.own_number(Role.DENOISE) else None,
         Role.WIDTH: size.width_px if size else None,
         Role.HEIGHT: size.height_px if size else None,
         Role.SOURCE: _uploaded(recipe.source, uploads) if template.shape.has(Role.SOURCE) else None,
@@ -54,6 +61,15 @@ def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[Blo
         Role.CHECKPOINT: recipe.checkpoint,
     }
     return {role: value for role, value in values.items() if value is not None and template.shape.has(role)}
+
+
+def _grow_later_sizes(graph: dict[str, Node], template: Template, size: Dimensions) -> None:
+    """A fixed size after the first pass keeps its proportion to it."""
+    for role, asked_px in ((Role.WIDTH, size.width_px), (Role.HEIGHT, size.height_px)):
+        if asked_px != template.own_number(role):
+            for target in template.shape.later_sizes[role]:
+                side_px = round(asked_px * template.later_factor(role, target) / _LATER_GRID_PX) * _LATER_GRID_PX
+                with_input(graph, target.node, target.input, max(_LATER_GRID_PX, side_px))
 
 
 def _uploaded(blob_id: BlobId | None, uploads: Mapping[BlobId, str]) -> str:

@@ -58,7 +58,7 @@ def exact_key(template: Template, recipe: Recipe, uploads: Mapping[BlobId, str])
     """
     one = replace(recipe, prompt="", negative_prompt="", seed=Seed(0), guidance=None, cfg=1.0 if recipe.cfg == 1 else 2.0)
     graph = to_api(_with_one_spelling(bind(template, one, seed=one.seed, uploads=dict.fromkeys(uploads, _ANY_PICTURE))))
-    said = [template.digest, graph, _length_class(template.manifest.family, recipe)]
+    said = [template.digest, graph, _length_class(template, recipe)]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -88,9 +88,10 @@ def cost_s(template: Template, recipe: Recipe) -> float:
     manifest = template.manifest
     default = manifest.size.default.megapixels if manifest.size else _UNKNOWN_MEGAPIXELS
     area = (recipe.size.megapixels if recipe.size else _UNKNOWN_MEGAPIXELS) / default
-    steps = recipe.steps / manifest.steps.default if manifest.steps else 1.0
-    is_guided, is_usually = recipe.cfg != 1, manifest.cfg is not None and manifest.cfg.default != 1
-    passes = (2.0 if is_guided else 1.0) / (2.0 if is_usually else 1.0) if manifest.cfg else 1.0
+    usual_steps = manifest.steps.default if manifest.steps else template.own_number(Role.STEPS)
+    steps = recipe.steps / usual_steps if usual_steps else 1.0
+    usual_cfg = manifest.cfg.default if manifest.cfg else template.own_number(Role.CFG)
+    passes = (1.0 if recipe.cfg == 1 else 2.0) / (1.0 if usual_cfg == 1 else 2.0) if usual_cfg is not None else 1.0
     looks = _WITH_REFERENCE if recipe.reference is not None else 1.0
     return max(_LEAST_COST_S, manifest.cost.seconds * area * steps * passes * looks) * recipe.count
 
@@ -110,7 +111,8 @@ def _needs(template: Template, graph: Graph) -> Iterator[str]:
                 yield f"choice:{chain}.{name}={value}"
 
 
-def _length_class(family: Family, recipe: Recipe) -> int:
-    limit = TOKENS_OF_ONE_SHAPE.get(family)
-    tokens = max(len(text.encode()) for text in (recipe.prompt, recipe.negative_prompt)) / _BYTES_PER_TOKEN
+def _length_class(template: Template, recipe: Recipe) -> int:
+    limit = TOKENS_OF_ONE_SHAPE.get(template.manifest.family)
+    texts = (recipe.prompt, recipe.negative_prompt or template.own_text(Role.NEGATIVE))
+    tokens = max(len(text.encode()) for text in texts) / _BYTES_PER_TOKEN
     return max(1, math.ceil(tokens / limit)) if limit else 1

@@ -105,6 +105,8 @@ class Shape:
     targets: Mapping[Role, tuple[Target, ...]]
     model: Link | None  #: the diffusion model as its loader gives it
     clip: Link | None  #: the text encoder as its loader gives it
+    #: Fixed sizes after the main sampler, such as a LatentUpscale before a second pass: they grow with the size that is asked.
+    later_sizes: Mapping[Role, tuple[Target, ...]]
     empty_latent: str | None  #: the node that makes the empty latent; None when sampling starts from a picture
 
     def has(self, role: Role) -> bool:
@@ -148,8 +150,33 @@ def find_shape(
         targets=targets,
         model=walk.model,
         clip=walk.clip(targets[Role.PROMPT]),
+        later_sizes=_later_sizes(reachable, main, targets, is_said=Role.WIDTH in locks or Role.HEIGHT in locks),
         empty_latent=walk.latent if walk.latent is not None and "batch_size" in reachable[walk.latent].inputs else None,
     )
+
+
+def _later_sizes(
+    graph: Graph, main: str | None, targets: Mapping[Role, tuple[Target, ...]], *, is_said: bool
+) -> dict[Role, tuple[Target, ...]]:
+    """Both sides of every node after the main sampler that states its own; none where the manifest says where the size goes."""
+    both = (Role.WIDTH, Role.HEIGHT)
+    found: dict[Role, list[Target]] = {role: [] for role in both}
+    before = set(upstream(graph, main)) if main is not None else set()
+    if not is_said and main is not None and targets[Role.WIDTH]:
+        for node_id in graph:
+            sides = {role: [at for name in INPUT_NAMES[role] if (at := literal_target(graph, node_id, name))] for role in both}
+            if node_id in before or not all(sides.values()):
+                continue
+            for role in both:
+                fixed = (target for target in sides[role] if target not in targets[role] and _states_a_side(graph, target))
+                found[role].extend(target for target in fixed if target not in found[role])
+    return {role: tuple(sides) for role, sides in found.items()}
+
+
+def _states_a_side(graph: Graph, target: Target) -> bool:
+    """0 means: whatever fits the other side. Source: LatentUpscale and ImageScale in ComfyUI's nodes.py."""
+    value = graph[target.node].literal(target.input)
+    return isinstance(value, int | float) and value > 0
 
 
 def is_sampler(node: Node) -> bool:

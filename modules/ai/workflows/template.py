@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from modules.ai.node_specs import InputSpec
 from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, Node, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
-from modules.ai.workflows.roles import Role, Shape, find_shape
+from modules.ai.workflows.roles import Role, Shape, Target, find_shape
 from modules.ai.workflows.texts import effective_nodes, is_text, unassigned_texts
 from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName
@@ -121,6 +122,29 @@ class Template:
         after = [node for node in self.graph if node != sampler and sampler in upstream(self.graph, node)]
         return sampler is not None and all(self.graph[node].class_type in SIZE_KEEPING_CLASSES for node in after)
 
+    def own_number(self, role: Role) -> float | None:
+        """The number that the graph itself has for a role; None where it has none."""
+        target = next(iter(self.shape.targets[role]), None)
+        value = self.graph[target.node].literal(target.input) if target else None
+        if isinstance(value, str):  # ComfyUI takes numbers that were written as text
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return value
+
+    def own_text(self, role: Role) -> str:
+        """The text that the graph itself has for a role; empty where it has none."""
+        texts = (self.graph[target.node].literal(target.input) for target in self.shape.targets[role])
+        return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+    def later_factor(self, role: Role, target: Target) -> float:
+        """How many times as long a side of a later pass is as that of the first."""
+        value, own = self.graph[target.node].literal(target.input), self.own_number(role)
+        return value / own if isinstance(value, int | float) and own else 1.0
+
     def chain_of(self, class_type: str) -> str:
         """The classes that may stand in for this one, as a chain for `ServerListing.resolve`; itself where there are none."""
         for chain in self.manifest.fallbacks:
@@ -156,13 +180,37 @@ class Template:
             absent = [name for name, spec in specs.items() if spec.is_required and name not in node.inputs]
             yield from (_Lack("field_missing", f"{known.name} ({node_id})", name) for name in absent)
         for name, value in node.inputs.items():
-            if not isinstance(value, str) or (spec := specs.get(name)) is None:
+            spec = specs.get(name)
+            if spec is not None and self._is_outside(node_id, name, value, spec):
+                yield _Lack("number_outside", str(value), f"{known.name}.{name}")
+            if not isinstance(value, str) or spec is None:
                 continue
             if spec.is_long_text and "CONDITIONING" in known.outputs and self._is_left_over(node_id, name, value):
                 yield _Lack("text_unassigned", f"{known.name} ({node_id})", name)
             if not spec.accepts(value) and not self._is_ours_to_write(node_id, name, spec):
                 what = "picture_missing" if spec.is_upload else "file_missing" if is_file_input(name) else "choice_missing"
                 yield _Lack(what, value, f"{known.name}.{name}")
+
+    def _is_outside(self, node_id: str, name: str, value: object, spec: InputSpec) -> bool:
+        """Whether the server would refuse a number that we send as it was exported."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        is_inside = (spec.low is None or spec.low <= value) and (spec.high is None or value <= spec.high)
+        return not is_inside and (node_id, name) not in self._always_written
+
+    @cached_property
+    def _always_written(self) -> frozenset[Target]:
+        """Inputs that get a value of ours whatever the graph has there."""
+        said = {
+            Role.SEED: True,
+            Role.WIDTH: self.manifest.size,
+            Role.HEIGHT: self.manifest.size,
+            Role.STEPS: self.manifest.steps,
+            Role.CFG: self.manifest.cfg,
+            Role.GUIDANCE: self.manifest.guidance,
+            Role.DENOISE: self.manifest.denoise,
+        }
+        return frozenset(target for role, section in said.items() if section for target in self.shape.targets[role])
 
     def _is_ours_to_write(self, node_id: str, name: str, spec: InputSpec) -> bool:
         """Whether another name than the exported one is sent: an uploaded picture, or the model file that people choose."""
