@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from modules.ai.node_pack import PROTOCOL
+from modules.ai.workflows.advice import manifest_line
 from modules.assembly import CannotStartError, Middle, StrictStartError, open_middle, use_configured_discord
 from modules.config import Settings
 from modules.discord.inspection import inspect_discord
@@ -63,7 +65,7 @@ async def inspect_fleet(middle: Middle) -> Sequence[Finding]:
     """Every server, and every template on every server that answers."""
     servers = [finding for found in await asyncio.gather(*(_server(server) for server in middle.servers)) for finding in found]
     problems = await asyncio.to_thread(middle.catalogue.problems)  # likeness to thousands of file names takes its time
-    templates = [_template(problem, middle) for problem in problems]
+    templates = [template_finding(problem, middle.catalogue.where(problem)) for problem in problems]
     if all(finding.severity is Severity.ERROR for finding in servers):
         return [*servers, *templates]  # what could run is not known
     return [*servers, *templates, *_working(middle, {finding.subject for finding in templates})]
@@ -75,7 +77,7 @@ def report(findings: Iterable[Finding], texts: Texts) -> None:
         say = {Severity.OK: log.info, Severity.WARNING: log.warning, Severity.ERROR: log.error}[finding.severity]
         if finding.severity is Severity.OK and finding.area == "template":
             continue
-        say("checked", area=finding.area, subject=finding.subject, finding=_sentence(finding, texts), mend=_mend(finding, texts))
+        say("checked", area=finding.area, subject=finding.subject, finding=sentence(finding, texts), mend=mend(finding, texts))
 
 
 async def _server(server: ImageServer) -> Sequence[Finding]:
@@ -89,6 +91,11 @@ async def _server(server: ImageServer) -> Sequence[Finding]:
         found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="wrong_pack"))
     elif facts.capability is MergeCapability.NONE:
         found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="no_pack"))
+    else:
+        pack: dict[str, Param] = {"version": facts.pack_version or "?", "protocol": PROTOCOL}
+        code = "pack_good" if facts.capability is MergeCapability.FULL else "pack_encodes"
+        severity = Severity.OK if facts.capability is MergeCapability.FULL else Severity.WARNING
+        found.append(Finding(area="server", subject=server.name, severity=severity, code=code, params=pack))
     return found
 
 
@@ -108,15 +115,48 @@ def _unusable(reason: str) -> Finding:
     return Finding(area="database", subject="DATABASE_URL", severity=Severity.ERROR, code="unusable", params={"reason": reason})
 
 
-def _template(problem: TemplateProblem, middle: Middle) -> Finding:
+#: Faults of the template's own files: each has sentences of its own, `doctor.template_<what>`.
+FILE_FAULTS = frozenset(
+    {
+        "file_missing",
+        "file_unreadable",
+        "field_missing",
+        "graph_cycle",
+        "link_broken",
+        "manifest_invalid",
+        "node_id_reserved",
+        "node_invalid",
+        "node_missing",
+        "node_unused",
+        "not_api_format",
+        "not_json",
+        "picture_needed",
+        "role_duplicate",
+        "role_missing",
+        "role_unused",
+        "text_unassigned",
+    }
+)
+#: What a server lacks for a template, `doctor.<what>`.
+LACKS = frozenset(
+    {"node_missing", "file_missing", "picture_missing", "choice_missing", "field_missing", "text_unassigned", "number_outside"}
+)
+
+
+def template_finding(problem: TemplateProblem, where: str) -> Finding:
+    """A fault of a template, with what mends it. `where`: the manifest's own word on where a file or node comes from."""
     params: dict[str, Param] = {
         "name": problem.name,
-        "field": problem.field,
+        "field": problem.field or "-",
         "server": problem.server or "",
         "have": ", ".join(problem.available[:NAMES_SHOWN]) or "-",
-        "where": middle.catalogue.where(problem) or "ComfyUI/models",
+        "where": where or "ComfyUI/models",
+        "line": manifest_line(problem).replace("\n", " / "),
     }
-    code = problem.what if problem.what in ("node_missing", "file_missing") else "template_wrong"
+    if problem.server is None:
+        code = f"template_{problem.what}" if problem.what in FILE_FAULTS else "template_wrong"
+    else:
+        code = problem.what if problem.what in LACKS else "template_wrong"
     return Finding(area="template", subject=problem.workflow, severity=Severity.ERROR, code=code, params=params)
 
 
@@ -127,8 +167,8 @@ def _working(middle: Middle, broken: set[str]) -> Sequence[Finding]:
 
 def _as_text(findings: Sequence[Finding], texts: Texts) -> str:
     lines = [
-        f"{_MARKS[finding.severity]}{finding.area:9} {finding.subject}: {_sentence(finding, texts)}"
-        + (f"\n       -> {mend}" if (mend := _mend(finding, texts)) else "")
+        f"{_MARKS[finding.severity]}{finding.area:9} {finding.subject}: {sentence(finding, texts)}"
+        + (f"\n       -> {advice}" if (advice := mend(finding, texts)) else "")
         for finding in findings
     ]
     wrong = sum(finding.severity is Severity.ERROR for finding in findings)
@@ -145,8 +185,8 @@ def _as_json(findings: Sequence[Finding], texts: Texts) -> str:
                     "subject": finding.subject,
                     "severity": finding.severity.value,
                     "code": finding.code,
-                    "sentence": _sentence(finding, texts),
-                    "mend": _mend(finding, texts),
+                    "sentence": sentence(finding, texts),
+                    "mend": mend(finding, texts),
                 }
                 for finding in findings
             ],
@@ -156,11 +196,13 @@ def _as_json(findings: Sequence[Finding], texts: Texts) -> str:
     )
 
 
-def _sentence(finding: Finding, texts: Texts) -> str:
+def sentence(finding: Finding, texts: Texts) -> str:
+    """What was found."""
     return texts(f"doctor.{finding.code}", subject=finding.subject, **finding.params)
 
 
-def _mend(finding: Finding, texts: Texts) -> str:
+def mend(finding: Finding, texts: Texts) -> str:
+    """What mends it; empty where nothing needs mending."""
     return (
         "" if finding.severity is Severity.OK else texts(f"doctor.mend.{finding.code}", subject=finding.subject, **finding.params)
     )

@@ -209,7 +209,15 @@ async def test_the_doctor_finds_everything_well_even_beside_a_living_bot(tmp_pat
         assert ended.code == WELL, ended.err
         assert json.loads(ended.out)["ok"] is True
         assert ended.codes("error") == set()
-        assert {"token_good", "intent_on", "guild_good", "database_good", "server_good", "template_good"} <= ended.codes("ok")
+        assert {
+            "token_good",
+            "intent_on",
+            "guild_good",
+            "database_good",
+            "server_good",
+            "pack_good",
+            "template_good",
+        } <= ended.codes("ok")
         told = await run(house, "doctor")
         assert told.code == WELL
         assert "Everything works." in told.out
