@@ -13,7 +13,10 @@ __version__ = VERSION
 IS_IN_COMFYUI = find_spec("comfy") is not None and find_spec("folder_paths") is not None
 
 if IS_IN_COMFYUI:
+    from .files import register
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+    register()
 else:
     NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = {}, {}
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 PROTOCOL: Final = 1
-VERSION: Final = "1.0.0"
+VERSION: Final = "1.1.0"
 MAX_SLOTS: Final = 16
 ERROR_PREFIX: Final = "fullet-merge: "
 CATEGORY: Final = "FuLLet/merge"

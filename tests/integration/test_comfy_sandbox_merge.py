@@ -219,7 +219,7 @@ async def test_what_the_pack_can_do_shows_in_object_info(pack: str, encoder_outp
     assert bool(guider) is bool(sampler) is has_guider
     if encoder_output == "MERGE_COND":
         assert encoder["input"]["optional"]["protocol"][0] == [1]
-        assert encoder["description"].startswith("FuLLet merge pack 1.0.0, protocol 1.")
+        assert encoder["description"].startswith("FuLLet merge pack 1.1.0, protocol 1.")
 
 
 async def test_a_pack_of_a_later_protocol_refuses_a_client_of_this_one() -> None:

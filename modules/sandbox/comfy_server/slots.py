@@ -16,7 +16,7 @@ from modules.sandbox.comfy_server.call import NodeFailedError
 T = TypeVar("T")
 
 PROTOCOL = 1
-PACK_VERSION = "1.0.0"
+PACK_VERSION = "1.1.0"
 MAX_SLOTS = 16
 ERROR_PREFIX = "fullet-merge: "
 _MAX_SEED = 2**64 - 1

@@ -13,6 +13,10 @@ def get_output_directory() -> str:
     return str(_root / "output")
 
 
+def get_input_directory() -> str:
+    return str(_root / "input")
+
+
 def get_temp_directory() -> str:
     return str(_root / "temp")
 
