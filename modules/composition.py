@@ -41,6 +41,7 @@ from modules.domain.errors import FulletError
 from modules.domain.people import GuildId
 from modules.queue_manager.crew import SWITCH_PREFIXES
 from modules.queue_manager.operations import REFRESH_KEY
+from modules.queue_manager.tidying import Tidying
 from modules.utils.database import Database, Topic
 from modules.utils.intake import UploadIntake
 from modules.utils.lag import LoopLag
@@ -146,6 +147,9 @@ def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services
         services["relay"] = middle.relay.send()
         if role in ("all", "gateway"):
             services["previews"] = middle.relay.sweep()
+    if middle.engine.workers:
+        files = {server.name: server.files for server in middle.servers}
+        services["tidying"] = Tidying(middle.engine.workers, files, middle.database.jobs).run()
     if role == "gateway":
         services["listings"] = _keep_listings(middle)
     if role in ("all", "gateway"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -33,6 +33,7 @@ from modules.ai.http_exchange import (
     is_worth_another_try,
 )
 from modules.domain.errors import ErrorCode
+from modules.domain.jobs import AttemptId
 from modules.domain.servers import BodyKind, ServerAnswer, ServerAnswerError, ServerCall
 
 __all__ = ["MAX_FILE_BYTES", "NGROK_HEADER", "TRIES", "Answer", "ComfyClient", "NotConnectedError"]
@@ -53,6 +54,9 @@ MAX_QUEUE_BYTES = 24 * MIB
 MAX_PROMPT_BYTES = 16 * MIB
 #: Larger texts are decoded in a thread, so that the loop goes on.
 _SLOW_JSON_BYTES = 256 * 1024
+
+#: What a server without a route of our node pack says: to a GET, and to a POST (its own pages take no POST).
+_NO_ROUTE = (404, 405)
 
 TRIES = 4
 #: How often a server is asked for its health when an answer raises doubt: the answer decides what people are told, in seconds.
@@ -206,6 +210,29 @@ class ComfyClient:
     async def free(self) -> None:
         """Unload models and empty the cache before the next prompt."""
         await self._expect_ok("/free", {"unload_models": True, "free_memory": True})
+
+    # --- our files there, where the node pack has the routes ------------------------------------------------------------
+
+    async def old_outputs(self, after: str, older_than_s: float) -> Sequence[AttemptId] | None:
+        """Our folders that have not changed for so long, in order, from behind `after` on; None without the route."""
+        params = {"after": after, "older_than_s": str(older_than_s)}
+        received = await self._http.ask(ServerCall.CONTROL, "GET", "/fullet/outputs", params=params)
+        if received.status in _NO_ROUTE:
+            return None
+        answer = Answer(received.status, await _decoded(received), received)
+        return [AttemptId(name) for name in answer.read(wire.OldOutputs).names]
+
+    async def remove_outputs(self, attempt_ids: Sequence[AttemptId]) -> int:
+        """Remove these folders; how many are gone."""
+        body = {"names": [str(attempt_id) for attempt_id in attempt_ids]}
+        answer = await self._send(ServerCall.CONTROL, "POST", "/fullet/outputs/remove", json_body=body, timeout_s=LONG_TIMEOUT_S)
+        return 0 if answer.status in _NO_ROUTE else len(answer.read(wire.RemovedOutputs).removed)
+
+    async def remove_uploads(self, older_than_s: float) -> int:
+        """Remove our uploads that have not changed for so long and that nothing in the queue names; how many."""
+        body = {"older_than_s": older_than_s}
+        answer = await self._send(ServerCall.CONTROL, "POST", "/fullet/uploads/remove", json_body=body)
+        return 0 if answer.status in _NO_ROUTE else answer.read(wire.RemovedUploads).removed
 
     @asynccontextmanager
     async def events(self, client_id: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

@@ -19,6 +19,7 @@ from modules.ai.listing import Listings, ServerListing
 from modules.ai.node_pack import find_pack
 from modules.ai.provenance import recipe_text
 from modules.ai.runs import Run
+from modules.ai.server_files import ServerFiles
 from modules.ai.socket import EventSocket
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm, WorkflowPlanner
 from modules.domain.errors import ErrorCode, FulletError
@@ -80,6 +81,8 @@ class ComfyServer:
         self._patience = patience or Patience()
         self._client = ComfyClient(spec.url, key=spec.key)
         self._socket = EventSocket(self._client)
+        #: What we left on its disk.
+        self.files = ServerFiles(self._client)
         self._runs: dict[AttemptId, Run] = {}
         self._facts: ServerFacts | None = None
         self._can = _Abilities()
@@ -158,9 +161,10 @@ class ComfyServer:
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         """Upload, build, submit. Raises also PICTURE_GONE (`guilty`) when an input picture is no longer there."""
         facts = self._facts or await self.refresh()
-        uploads = await self._upload_inputs(attempt)
-        built = self._planner.build(attempt, facts, uploads=uploads, form=MergeForm.SOLO if alone else None)
-        await self._submit(self._keep(Run(attempt, built, client_id=self._socket.client_id)))
+        async with self.files.in_use():
+            uploads = await self._upload_inputs(attempt)
+            built = self._planner.build(attempt, facts, uploads=uploads, form=MergeForm.SOLO if alone else None)
+            await self._submit(self._keep(Run(attempt, built, client_id=self._socket.client_id)))
 
     async def _submit(self, run: Run) -> None:
         prompt_id = str(run.attempt.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -252,6 +253,24 @@ class CancelAnswer(Reply):
     """`POST /api/jobs/{id}/cancel`."""
 
     cancelled: bool
+
+
+class OldOutputs(Reply):
+    """`GET /fullet/outputs` of our node pack: prompt ids, which are our attempts'."""
+
+    names: tuple[UUID, ...]
+
+
+class RemovedOutputs(Reply):
+    """`POST /fullet/outputs/remove` of our node pack."""
+
+    removed: tuple[UUID, ...]
+
+
+class RemovedUploads(Reply):
+    """`POST /fullet/uploads/remove` of our node pack."""
+
+    removed: int
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------

@@ -65,7 +65,10 @@ class HouseSide:
     ) -> Accepted:
         """What `/imagine` does, without Discord."""
         wish = Wish(kind=WorkflowKind.IMAGINE, model=ModelName(model), prompt=prompt, size=size, count=count)
-        recipe, work = self.catalogue.resolve(wish)
+        return await self.submit(user, *self.catalogue.resolve(wish), weight=weight)
+
+    async def submit(self, user: int, recipe: Recipe, work: WorkClass, *, weight: float = 1.0) -> Accepted:
+        """A recipe that is resolved already."""
         return await self.engine.submit(_a_request(UserId(user), recipe, work, weight))
 
     async def ask_again(self, job: Job) -> Accepted:

@@ -92,7 +92,9 @@ def _check_name(name: str) -> None:
 def _store(folder: Path, name: str, content: bytes, overwrites: bool) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path, number = folder / name, 1
-    while not overwrites and path.exists() and path.read_bytes() != content:
+    while not overwrites and path.exists():
+        if path.read_bytes() == content:
+            return path.name  # not written anew, so it keeps its age. Source: ComfyUI's server.py, `image_is_duplicate`
         stem, suffix = (folder / name).stem, (folder / name).suffix
         path, number = folder / f"{stem} ({number}){suffix}", number + 1
     path.write_bytes(content)

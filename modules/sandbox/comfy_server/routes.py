@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from modules.sandbox.comfy_server import files_api
+from modules.sandbox.comfy_server import files_api, pack_files
 from modules.sandbox.comfy_server.faults import FaultKind, Faults, Moment
 from modules.sandbox.comfy_server.files_api import in_trouble
 from modules.sandbox.comfy_server.graph import texts_of
@@ -68,6 +68,12 @@ class ComfyRoutes:
             ("GET", "/embeddings", self.embeddings),
             ("GET", "/extensions", self.extensions),
         ]
+        if self._server.settings.pack in ("full", "newer"):
+            both += [
+                ("GET", "/fullet/outputs", self.old_outputs),
+                ("POST", "/fullet/outputs/remove", self.remove_outputs),
+                ("POST", "/fullet/uploads/remove", self.remove_uploads),
+            ]
         for method, path, handler in both:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"/api{path}", handler)
@@ -238,6 +244,23 @@ class ComfyRoutes:
 
     async def view(self, request: web.Request) -> web.StreamResponse:
         return await files_api.view(request, self._process.storage, self._server.faults)
+
+    # --- files, by our node pack -------------------------------------------------------------------------------------------
+
+    async def old_outputs(self, request: web.Request) -> web.Response:
+        return pack_files.old_outputs(self._process.storage.root, request.query.items())
+
+    async def remove_outputs(self, request: web.Request) -> web.Response:
+        names = (await _json_object(request)).get("names")
+        return pack_files.remove_outputs(self._process.storage.root, names, self._entries())
+
+    async def remove_uploads(self, request: web.Request) -> web.Response:
+        older_than_s = (await _json_object(request)).get("older_than_s")
+        return pack_files.remove_uploads(self._process.storage.root, older_than_s, self._entries())
+
+    def _entries(self) -> list[object]:
+        queue = self._process.queue
+        return [entry[1:3] for entry in (queue.running, *queue.pending) if entry is not None]
 
     # --- what the server is and has ----------------------------------------------------------------------------------------
 
