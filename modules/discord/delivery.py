@@ -130,12 +130,14 @@ class Delivery:
     async def _letter(self, job: Job, pictures: Sequence[Picture], limit: int) -> Letter:
         settings = await self._house.people.settings(job.user_id)
         fitted = [await self._house.fit(picture, limit) for picture in pictures]
+        models = self._house.catalogue.models()
         view = result_card(
             job,
             [file_name(job, number, picture) for number, picture in enumerate(fitted, start=1)],
-            spec_of(self._house.catalogue.models(), job),
+            spec_of(models, job),
             self._voices.speaking(job.language),
             is_spoiler=settings.is_spoiler,
+            offers={kind for spec in models for kind in spec.workflows},
         )
         return Letter(
             job=job,

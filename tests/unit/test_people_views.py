@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -88,6 +88,18 @@ def test_no_result_has_two_buttons_of_one_id(texts: Texts) -> None:
         view = result_card(a_wordy_job("a fox", count), ["x.png"] * count, SPEC, texts)
         ids = [shape["custom_id"] for shape in shapes_of(view) if "custom_id" in shape]
         assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_result_offers_only_what_there_is_a_template_for(count: int) -> None:
+    def offered(kinds: Collection[WorkflowKind]) -> set[str]:
+        view = result_card(a_wordy_job("a fox", count), ["x.png"] * count, SPEC, LANGUAGES[0], offers=kinds)
+        return {shape["custom_id"].split(":")[1] for shape in shapes_of(view) if "custom_id" in shape}
+
+    everything = offered(tuple(WorkflowKind))
+    assert {"upscale", "edit", "vary"} <= everything
+    assert offered({WorkflowKind.IMAGINE, WorkflowKind.EDIT}) == everything - {"upscale"}
+    assert offered({WorkflowKind.IMAGINE}) == everything - {"upscale", "edit"}
 
 
 #: What Discord's client would act on, once backslash escapes are made letters.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from discord import ui
 
 from modules.discord.views.buttons import Act, button, row
 from modules.discord.views.layout import Accent, Piece, container, gallery, layout
 from modules.discord.wording import alt_text, described, mention
-from modules.domain.catalogue import ModelSpec
+from modules.domain.catalogue import ModelSpec, WorkflowKind
 from modules.domain.jobs import Job
 from modules.utils.i18n import Texts
 
@@ -17,31 +17,47 @@ PROMPT_CHARS = 300
 
 
 def result_card(
-    job: Job, files: Sequence[str], spec: ModelSpec | None, texts: Texts, *, is_spoiler: bool = False
+    job: Job,
+    files: Sequence[str],
+    spec: ModelSpec | None,
+    texts: Texts,
+    *,
+    is_spoiler: bool = False,
+    offers: Collection[WorkflowKind] = tuple(WorkflowKind),
 ) -> ui.LayoutView:
-    """A message with these attachments. The mention stands outside the container, where Discord notices it."""
+    """A message with these attachments. The mention stands outside the container, where Discord notices it.
+
+    `offers`: what there are templates for; no button leads to anything else.
+    """
     texts_below = described(job.recipe, PROMPT_CHARS, spec, texts, *_times(job, texts))
     pictures = gallery(files, is_spoiler=is_spoiler, description=alt_text(job.recipe.prompt))
-    pieces: list[Piece | str] = [pictures, texts_below, *result_controls(job, len(files), texts)]
+    pieces: list[Piece | str] = [pictures, texts_below, *result_controls(job, len(files), texts, offers)]
     return layout(ui.TextDisplay(mention(job.user_id)), container(Accent.GREEN, *pieces))
 
 
-def result_controls(job: Job, pictures: int, texts: Texts) -> list[ui.ActionRow[ui.LayoutView]]:
-    """The rows of buttons; with several pictures each has its own for upscaling and varying."""
+def result_controls(job: Job, pictures: int, texts: Texts, offers: Collection[WorkflowKind]) -> list[ui.ActionRow[ui.LayoutView]]:
+    """The rows of buttons; with several pictures each has its own for upscaling and varying.
+
+    Vary is always there: without a template for it, the same words are drawn with another seed.
+    """
     many = pictures > 1
 
     def act(which: Act, emoji: str) -> ui.Item[ui.LayoutView]:
         return button(which, texts(f"button.{which.value}"), job.id, "" if many else "0", emoji=emoji)
 
-    first = [act(Act.AGAIN, "🔁"), act(Act.EDIT, "✏️")]
+    can_edit, can_enlarge = WorkflowKind.EDIT in offers, WorkflowKind.UPSCALE in offers
+    first = [act(Act.AGAIN, "🔁")]
     if not many:
-        first[1:1] = [act(Act.VARY, "🎲")]
+        first.append(act(Act.VARY, "🎲"))
+    if can_edit:
+        first.append(act(Act.EDIT, "✏️"))
+    if can_enlarge and not many:
         first.append(act(Act.UPSCALE, "⬆️"))
     rows = [row(*first), row(act(Act.REMIX, "🎛️"), act(Act.RECIPE, "📋"), act(Act.DELETE, "🗑️"))]
     if many:
         rows += [
             row(*(button(which, str(index + 1), job.id, str(index), emoji=emoji) for index in range(pictures)))
-            for which, emoji in ((Act.UPSCALE, "⬆️"), (Act.VARY, "🎲"))
+            for which, emoji in (*([(Act.UPSCALE, "⬆️")] if can_enlarge else []), (Act.VARY, "🎲"))
         ]
     return rows
 
