@@ -48,6 +48,7 @@ def add_control_routes(app: web.Application, context: Context) -> None:
     router.add_post("/sandbox/permissions", control(_permissions))
     router.add_post("/sandbox/clock", control(_clock))
     router.add_post("/sandbox/guilds", control(_add_guild))
+    router.add_post("/sandbox/guild-settings", control(_guild_settings))
     router.add_post("/sandbox/intents", control(_intents))
     router.add_get("/sandbox/state", control(_state))
 
@@ -71,8 +72,33 @@ def _gateway(context: Context, asked: Json) -> None:
             gateway.invalidate(resumable=bool(asked.get("resumable", False)))
         case "silence":
             gateway.silence()
+        case "late_guilds":
+            gateway.guilds.late_s = float(asked.get("late_s", "inf"))
+        case "release_guilds":
+            gateway.guilds.late_s = 0.0
+            gateway.release_guilds()
+        case "begin_outage":
+            gateway.guilds.outage_event = asked.get("event", "GUILD_DELETE")
+            gateway.begin_outage(_guild(context.world, asked).id)
+        case "end_outage":
+            gateway.end_outage(_guild(context.world, asked).id)
         case other:
             raise ValueError(f"unknown action {other}")
+
+
+def _guild(world: World, asked: Json) -> Guild:
+    """The guild named by id, else the first."""
+    return world.guild(snowflake(asked["guild"])) if "guild" in asked else next(iter(world.guilds.values()))
+
+
+def _guild_settings(context: Context, asked: Json) -> None:
+    """What an owner sets in the server's settings, and Discord's own filter of names."""
+    guild = _guild(context.world, asked)
+    guild.mfa_level = int(asked.get("mfa_level", guild.mfa_level))
+    guild.features = list(asked.get("features", guild.features))
+    guild.locale = str(asked.get("locale", guild.locale))
+    guild.refused_words = [str(word) for word in asked.get("refused_words", guild.refused_words)]
+    context.announcer.guild_updated(guild)
 
 
 def _requests(context: Context, asked: Json) -> list[Json]:
@@ -91,7 +117,7 @@ def _permissions(context: Context, asked: Json) -> None:
     """Change a role's permissions, or the overwrite of a role or user in one channel."""
     world = context.world
     allow, deny = int(asked.get("allow") or 0), int(asked.get("deny") or 0)
-    guild = world.guild(snowflake(asked["guild"])) if "guild" in asked else next(iter(world.guilds.values()))
+    guild = _guild(world, asked)
     if asked.get("channel"):
         channel = world.channel(snowflake(asked["channel"]))
         _overwrite(channel, _target(world, guild, asked), allow, deny)
@@ -159,6 +185,7 @@ def _state(context: Context, _: Json) -> Json:
             "sessions": len(context.gateway.sessions),
             "identifies": context.gateway.identifies,
             "resumes": context.gateway.resumes,
+            "session_starts_left": context.gateway.session_starts.remaining,
         },
     }
 

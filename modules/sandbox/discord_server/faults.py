@@ -75,6 +75,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._rules: list[Fault] = []
+        self.lost_answers: set[str] = set()  #: "METHOD /path" of requests that were done and whose answer was lost
 
     def add(self, rule: Json) -> None:
         """Put a rule in force."""

@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from aiohttp import WSMsgType, web
 
+from modules.sandbox.discord_server.availability import GuildAvailability, SessionStarts
 from modules.sandbox.discord_server.compression import Codec, codec_for
 from modules.sandbox.discord_server.intents import Intent, refused, wants
 from modules.sandbox.discord_server.shapes import guild_create_json, member_json, user_json
@@ -113,6 +114,7 @@ class Session:
     shard: tuple[int, int]
     line: Line | None
     sequence: int = 0
+    missing: set[int] = field(default_factory=set)  #: guilds this session has not been told of yet, or no longer
     sent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=BACKLOG))
 
     def dispatch(self, event: str, data: object) -> None:
@@ -146,6 +148,8 @@ class Gateway:
         self.on_status: Callable[[bool], None] = lambda _: None
         self.identifies = 0
         self.resumes = 0
+        self.session_starts = SessionStarts(world.clock)
+        self.guilds = GuildAvailability()
 
     @property
     def is_online(self) -> bool:
@@ -155,9 +159,12 @@ class Gateway:
     def dispatch(
         self, event: str, data: object, *, guild_id: int | None, bare: object | None = None, always: bool = False
     ) -> None:
-        """Tell every session that wants this event; `bare` is what sessions without message content get instead."""
+        """Tell every session that wants this event; `bare` is what sessions without message content get instead.
+
+        Of a guild that a session does not know yet it hears nothing but interactions, which take another way.
+        """
         for session in list(self.sessions.values()):
-            if not session.serves(guild_id):
+            if not session.serves(guild_id) or (guild_id in session.missing and event != "INTERACTION_CREATE"):
                 continue
             if always or wants(session.intents, event, in_guild=guild_id is not None):
                 has_content = bare is None or Intent.MESSAGE_CONTENT in session.intents
@@ -170,6 +177,34 @@ class Gateway:
                 self._dispatch_guild(session, guild, is_new=True)
 
     # -- ways to break things, for tests ---------------------------------------------------------------------------
+
+    def release_guilds(self) -> None:
+        """Every guild that is only late comes now."""
+        for session in list(self.sessions.values()):
+            for guild_id in sorted(session.missing - self.guilds.away):
+                self._arrive(session, guild_id)
+
+    def begin_outage(self, guild_id: int) -> None:
+        """A guild goes out: GUILD_DELETE with `unavailable`, and nothing of it until `end_outage`, also after a new READY."""
+        self.guilds.away.add(guild_id)
+        for session in list(self.sessions.values()):
+            if session.serves(guild_id) and guild_id not in session.missing:
+                session.missing.add(guild_id)
+                session.dispatch("GUILD_DELETE", {"id": str(guild_id), "unavailable": True})
+
+    def end_outage(self, guild_id: int) -> None:
+        """The guild is back: GUILD_CREATE."""
+        self.guilds.away.discard(guild_id)
+        for session in list(self.sessions.values()):
+            self._arrive(session, guild_id)
+
+    def _arrive(self, session: Session, guild_id: int) -> None:
+        guild = self._world.guilds.get(guild_id)
+        if guild_id not in session.missing or guild_id in self.guilds.away or guild is None:
+            return
+        session.missing.discard(guild_id)
+        if self._world.bot.id in guild.members:
+            self._dispatch_guild(session, guild, is_new=False)
 
     def drop(self, *, resumable: bool = True) -> None:
         """Cut every connection."""
@@ -274,6 +309,9 @@ class Gateway:
         intents = Intent(details.get("intents", 0))
         if refused(intents, self._world.application.flags):
             return CloseCode.DISALLOWED_INTENTS
+        if not self.session_starts.count():
+            self._world.reset_token()  # Discord also writes to the owner
+            return CloseCode.AUTHENTICATION_FAILED
         shard = details.get("shard") or (0, 1)
         session = Session(id=secrets.token_hex(16), intents=intents, shard=(int(shard[0]), int(shard[1])), line=line)
         self.sessions[session.id] = session
@@ -282,9 +320,20 @@ class Gateway:
         session.dispatch("READY", self._ready(session, guilds))
         for guild in guilds:
             if self._world.bot.id in guild.members:
-                self._dispatch_guild(session, guild, is_new=False)
+                self._tell_guild_after_ready(session, guild)
         self.on_status(True)
         return None
+
+    def _tell_guild_after_ready(self, session: Session, guild: Guild) -> None:
+        if guild.id in self.guilds.away:
+            session.missing.add(guild.id)
+            session.dispatch(*self.guilds.outage(guild.id))
+        elif self.guilds.late_s > 0:
+            session.missing.add(guild.id)
+            if self.guilds.late_s != float("inf"):
+                asyncio.get_running_loop().call_later(self.guilds.late_s, self._arrive, session, guild.id)
+        else:
+            self._dispatch_guild(session, guild, is_new=False)
 
     def _ready(self, session: Session, guilds: list[Guild]) -> Json:
         application = self._world.application

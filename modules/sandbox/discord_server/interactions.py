@@ -177,8 +177,8 @@ class InteractionDesk:
         else:
             payload |= {
                 "guild_id": str(guild.id),
-                "guild": {"id": str(guild.id), "locale": guild.locale, "features": []},
-                "guild_locale": guild.locale,
+                "guild": {"id": str(guild.id), "locale": guild.preferred_locale, "features": list(guild.features)},
+                "guild_locale": guild.preferred_locale,
                 "member": member_json(world, guild.members[user.id]) | {"permissions": str(int(may))},
             }
         if interaction.message is not None:

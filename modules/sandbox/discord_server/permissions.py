@@ -65,6 +65,20 @@ class Permission(IntFlag):
     BYPASS_SLOWMODE = 1 << 52
 
 
+#: In a server with server-wide two-factor authentication a bot may use these only if its owner's account has it. Source:
+#: developer docs, "Permissions", the rights marked with an asterisk.
+NEEDS_TWO_FACTOR = (
+    Permission.KICK_MEMBERS
+    | Permission.BAN_MEMBERS
+    | Permission.ADMINISTRATOR
+    | Permission.MANAGE_CHANNELS
+    | Permission.MANAGE_GUILD
+    | Permission.MANAGE_MESSAGES
+    | Permission.MANAGE_ROLES
+    | Permission.MANAGE_WEBHOOKS
+    | Permission.MANAGE_GUILD_EXPRESSIONS
+    | Permission.MANAGE_THREADS
+)
 NOTHING = Permission(0)
 EVERYTHING = Permission(sum(Permission))
 #: What somebody in a time-out keeps.

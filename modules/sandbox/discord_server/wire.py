@@ -53,6 +53,7 @@ class Code(Enum):
     BULK_DELETE_COUNT = (400, 50016, "Provided too few or too many messages to delete. Must provide at least 2 and at most 100.")
     BULK_DELETE_TOO_OLD = (400, 50034, "You can only bulk delete messages that are under 14 days old.")
     INVALID_WEBHOOK_TOKEN = (401, 50027, "Invalid Webhook Token")
+    TWO_FACTOR_REQUIRED = (403, 60003, "Two factor is required for this operation")
     INVALID_FORM = (400, 50035, "Invalid Form Body")
     BAD_JSON = (400, 50109, "The request body contains invalid JSON.")
 

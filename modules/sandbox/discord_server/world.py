@@ -69,6 +69,7 @@ class User:
     locale: str = "en-US"
     avatar_color: str = "#5865f2"
     accepts_private: bool = True  #: "Allow direct messages from server members"
+    has_two_factor: bool = True  #: whether the account is protected by two-factor authentication
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,8 +146,11 @@ class Guild:
     id: int
     name: str
     owner_id: int
-    locale: str = "en-US"
+    locale: str = "en-US"  #: as chosen by its owner; only Community servers have this choice, see `preferred_locale`
     boost_tier: int = 0
+    features: list[str] = field(default_factory=list)
+    mfa_level: int = 0  #: 1: moderating needs two-factor authentication, a bot's that of its owner
+    refused_words: list[str] = field(default_factory=list)  #: what Server Discovery's filter finds in channel names
     roles: dict[int, Role] = field(default_factory=dict)
     members: dict[int, Member] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
@@ -156,6 +160,14 @@ class Guild:
     def everyone(self) -> Role:
         """The role everybody has; its id is the guild's."""
         return self.roles[self.id]
+
+    @property
+    def preferred_locale(self) -> str:
+        """The language that Discord tells: a setting of Community servers, `en-US` everywhere else.
+
+        Source: developer docs, "Guild Object" (`preferred_locale`).
+        """
+        return self.locale if "COMMUNITY" in self.features else "en-US"
 
     def member(self, user_id: int) -> Member:
         """Raises 10007 for somebody who is not here."""
@@ -324,6 +336,10 @@ class World:
         bot = self.add_user(name, is_bot=True)
         self.application = Application(id=bot.id, name=name, bot_id=bot.id, owner_id=owner.id, token=token or _bot_token(bot.id))
         return self.application
+
+    def reset_token(self) -> None:
+        """Make the bot's token worthless, as Discord does after too many IDENTIFYs."""
+        self.application.token = _bot_token(self.application.bot_id)
 
     def dm_with(self, user_id: int) -> Channel:
         """The private conversation of the bot with somebody, made when it is first needed."""

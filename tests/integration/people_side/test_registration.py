@@ -52,10 +52,12 @@ async def speaking(door: FrontDoor, language: str) -> AsyncIterator[None]:
     """The server's language, for text commands."""
     guild = door.sandbox.world.guild(door.guild_id)
     kept, guild.locale = guild.locale, language
+    guild.features.append("COMMUNITY")  # other servers have no language of their own
     try:
         yield
     finally:
         guild.locale = kept
+        guild.features.remove("COMMUNITY")
 
 
 @pytest.mark.parametrize(

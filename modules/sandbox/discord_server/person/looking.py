@@ -66,7 +66,7 @@ def _guild_shape(world: World, guild: Guild, viewer: User) -> Json:
         "id": str(guild.id),
         "name": guild.name,
         "owner_id": str(guild.owner_id),
-        "preferred_locale": guild.locale,
+        "preferred_locale": guild.preferred_locale,
         "channels": [channel_json(world, c) for c in in_list_order(channels)],
         "members": [member_json(world, m) | _colors(world, m.user_id) for m in guild.members.values()],
         "roles": [role_json(role) for role in sorted(guild.roles.values(), key=lambda r: -r.position)],

@@ -39,6 +39,7 @@ async def create(call: Call) -> Reply:
         raise ApiError(Code.MAX_CHANNELS)
     kind = _kind(form)
     _check_texts(form, name_required=True)
+    _check_discovery(guild, form.get("name"))
     parent = _parent(guild, form.get("parent_id"))
     channel = Channel(
         id=world.ids.next(),
@@ -52,7 +53,8 @@ async def create(call: Call) -> Reply:
         position=_position(guild, kind, form),
     )
     if form.get("permission_overwrites") is not None:
-        channel.overwrites = _overwrites(call, guild, parent, form["permission_overwrites"])
+        grantable = _grantable_at_creation(world, guild)
+        channel.overwrites = [_overwrite(guild, item, {}, grantable) for item in form["permission_overwrites"]]
     elif parent is not None:
         channel.overwrites = [_copy(overwrite) for overwrite in parent.overwrites]
     guild.channels[channel.id] = channel
@@ -74,6 +76,16 @@ def _check_texts(form: Json, *, name_required: bool) -> None:
     if form.get("topic") is not None:
         errors.check_length(["topic"], form["topic"], 0, MAX_TOPIC)
     errors.raise_if_any()
+
+
+def _check_discovery(guild: Guild, name: object) -> None:
+    """Servers that are listed in Server Discovery have their channels' names filtered; Discord publishes no list of words.
+
+    Source: Dragory/modmailbot #651, python-discord/bot #2282, discord-tickets/bot #262.
+    """
+    if isinstance(name, str) and any(word in name.lower() for word in guild.refused_words):
+        message = "Contains words not allowed for servers in Server Discovery."
+        raise invalid(["name"], "INVALID_COMMUNITY_PROPERTY_NAME", message)
 
 
 def _name(name: str, kind: ChannelKind) -> str:
@@ -107,21 +119,36 @@ def _copy(overwrite: Overwrite) -> Overwrite:
 # -- overwrites: the bot can hand out and take away only what it has itself -------------------------------------------
 
 
-def _grantable(world: World, guild: Guild, place: Channel | None) -> Permission:
-    bot = guild.members[world.bot.id]
-    base = base_permissions(guild, bot, world.clock.now())
-    return base if place is None else base | permissions_in(guild, bot, place, world.clock.now())
+def _grantable_at_creation(world: World, guild: Guild) -> Permission:
+    """What overwrites may contain when a channel is made: what the bot has in the guild; MANAGE_ROLES only by administrators.
+
+    Source: developer docs, "Create Guild Channel"; discord-api-docs #2522 and #2524.
+    """
+    base = base_permissions(guild, guild.members[world.bot.id], world.clock.now())
+    return base if Permission.ADMINISTRATOR in base else base & ~Permission.MANAGE_ROLES
 
 
-def _overwrites(call: Call, guild: Guild, place: Channel | None, wanted: list[Json]) -> list[Overwrite]:
-    before = {(o.kind, o.target_id): o for o in place.overwrites} if place is not None else {}
-    return [_overwrite(call, guild, place, item, before) for item in wanted]
+def _grantable_on_edit(world: World, guild: Guild, channel: Channel) -> Permission:
+    """What a change of overwrites may contain: what the bot has in the guild or, for a channel in a category, in the category.
+
+    A category that shuts the bot out blocks the change although the channel lets it in. Source: developer docs, "Modify
+    Channel"; discord-api-docs #3756.
+    """
+    category = guild.channels.get(channel.parent_id) if channel.parent_id is not None else None
+    if category is None:
+        return _grantable_at_creation(world, guild)
+    allowed = permissions_in(guild, guild.members[world.bot.id], category, world.clock.now())
+    return allowed if Permission.ADMINISTRATOR in allowed else allowed & ~Permission.MANAGE_ROLES
 
 
-def _overwrite(
-    call: Call, guild: Guild, place: Channel | None, item: Json, before: dict[tuple[OverwriteKind, int], Overwrite]
-) -> Overwrite:
-    world = call.context.world
+def _changed_overwrites(call: Call, guild: Guild, channel: Channel, wanted: list[Json]) -> list[Overwrite]:
+    before = {(o.kind, o.target_id): o for o in channel.overwrites}
+    grantable = _grantable_on_edit(call.context.world, guild, channel)
+    return [_overwrite(guild, item, before, grantable) for item in wanted]
+
+
+def _overwrite(guild: Guild, item: Json, before: dict[tuple[OverwriteKind, int], Overwrite], grantable: Permission) -> Overwrite:
+    """One overwrite as sent; raises 50013 when what it changes is more than the bot may hand out."""
     target_id = snowflake(item.get("id"), path="permission_overwrites")
     kind = _overwrite_kind(guild, target_id, item)
     if kind is OverwriteKind.ROLE:
@@ -129,10 +156,7 @@ def _overwrite(
     overwrite = Overwrite(target_id=target_id, kind=kind, allow=int(item.get("allow") or 0), deny=int(item.get("deny") or 0))
     old = before.get((kind, target_id), Overwrite(target_id=target_id, kind=kind))
     changed = Permission((overwrite.allow ^ old.allow) | (overwrite.deny ^ old.deny))
-    may = _grantable(world, guild, place)
-    if Permission.ADMINISTRATOR in may:
-        return overwrite
-    if changed & ~may or Permission.MANAGE_ROLES in changed:
+    if changed & ~grantable:
         raise ApiError(Code.MISSING_PERMISSIONS)
     return overwrite
 
@@ -150,9 +174,8 @@ async def put_overwrite(call: Call) -> Reply:
     guild = call.context.world.guild_of(channel)
     if guild is None:
         raise ApiError(Code.DM_ONLY_MISTAKE)
-    before = {(o.kind, o.target_id): o for o in channel.overwrites}
     item = call.form | {"id": call.params["overwrite_id"]}
-    overwrite = _overwrite(call, guild, channel, item, before)
+    [overwrite] = _changed_overwrites(call, guild, channel, [item])
     channel.overwrites = [o for o in channel.overwrites if o.target_id != overwrite.target_id]
     channel.overwrites.append(overwrite)
     call.context.announcer.channel_updated(channel)
@@ -180,10 +203,11 @@ async def edit(call: Call) -> Reply:
     if guild is None:
         raise ApiError(Code.DM_ONLY_MISTAKE)
     _check_texts(form, name_required=False)
+    _check_discovery(guild, form.get("name"))
     _count_rename(call, channel, form)
     if form.get("permission_overwrites") is not None:
         call.require(channel, Permission.MANAGE_ROLES)
-        channel.overwrites = _overwrites(call, guild, channel, form["permission_overwrites"])
+        channel.overwrites = _changed_overwrites(call, guild, channel, form["permission_overwrites"])
     if "parent_id" in form:
         parent = _parent(guild, form["parent_id"], moving=channel)
         channel.parent_id = parent.id if parent else None

@@ -89,6 +89,7 @@ class Exchange:
                 return spoiled
         response = await self._respond(entry, raw, uploads)
         if fault is not None and fault.after and (spoiled := self._spoiled(fault)) is not None:
+            self._context.faults.lost_answers.add(f"{request.method} {path}")
             entry.status = 0 if fault.reset else spoiled.status
             return spoiled
         return response
@@ -127,7 +128,7 @@ class Exchange:
                 status, body = reply.status, b"" if reply.body is None else encode(reply.body)
         except ApiError as error:
             status, body = error.status, encode(error.body())
-            if error.known in LIMIT_CODES:
+            if self._breaks_a_limit(error, entry):
                 self._context.journal.against_limit(entry, f"{error.code} {error.message} {json.dumps(error.errors or {})}")
             if status == 429:
                 headers = headers | too_many_headers(float(str(error.extra.get("retry_after", 1.0))))
@@ -137,6 +138,12 @@ class Exchange:
             self._context.journal.stand_in_failed(entry)
         self._context.journal.close(entry, status, body)
         return _json_response(status, body, headers)
+
+    def _breaks_a_limit(self, error: ApiError, entry: Entry) -> bool:
+        """Whether the bot could have known better: not of Discovery's secret words, nor repeating what got no answer."""
+        if error.known is Code.ALREADY_ACKNOWLEDGED:
+            return f"{entry.method} {entry.path}" not in self._context.faults.lost_answers
+        return error.known in LIMIT_CODES and "INVALID_COMMUNITY_PROPERTY_NAME" not in json.dumps(error.errors or {})
 
     def _check_token(self) -> None:
         if not self._route.needs_token:

@@ -99,6 +99,7 @@ def _require(call: Call, guild: Guild, needed: Permission) -> Member:
     bot = guild.members[call.context.world.bot.id]
     if needed not in base_permissions(guild, bot, call.context.world.clock.now()):
         raise ApiError(Code.MISSING_PERMISSIONS)
+    call.require_two_factor(guild, needed)
     return bot
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from modules.sandbox.discord_server.context import Context
 from modules.sandbox.discord_server.people import permissions_of
-from modules.sandbox.discord_server.permissions import NOTHING, Permission, base_permissions
+from modules.sandbox.discord_server.permissions import NEEDS_TWO_FACTOR, NOTHING, Permission, base_permissions
 from modules.sandbox.discord_server.wire import ApiError, Code, Json, Reply, Upload, snowflake
 from modules.sandbox.discord_server.world import Channel, Guild
 
@@ -55,6 +55,15 @@ class Call:
             raise ApiError(Code.MISSING_ACCESS)
         if needed not in allowed:
             raise ApiError(Code.MISSING_PERMISSIONS)
+        self.require_two_factor(self.context.world.guild_of(channel), needed)
+
+    def require_two_factor(self, guild: Guild | None, needed: Permission) -> None:
+        """Raise 60003 where the guild demands two-factor authentication and the bot's owner has none."""
+        world = self.context.world
+        if guild is None or guild.mfa_level == 0 or not needed & NEEDS_TWO_FACTOR:
+            return
+        if not world.users[world.application.owner_id].has_two_factor:
+            raise ApiError(Code.TWO_FACTOR_REQUIRED)
 
     def guild(self, needed: Permission = NOTHING) -> Guild:
         """The guild of the path, when the bot is in it and may do this. Raises 10004, 50013."""
@@ -64,6 +73,7 @@ class Call:
             raise ApiError(Code.UNKNOWN_GUILD)
         if needed not in base_permissions(guild, guild.members[world.bot.id], world.clock.now()):
             raise ApiError(Code.MISSING_PERMISSIONS)
+        self.require_two_factor(guild, needed)
         return guild
 
 

@@ -33,7 +33,7 @@ async def my_guilds(call: Call) -> Reply:
                 "banner": None,
                 "owner": guild.owner_id == world.bot.id,
                 "permissions": str(int(allowed)),
-                "features": [],
+                "features": list(guild.features),
             }
         )
     return Reply(shapes)
@@ -87,6 +87,6 @@ async def gateway(call: Call) -> Reply:
 
 @table.get("/gateway/bot")
 async def gateway_for_bots(call: Call) -> Reply:
-    """Where the gateway is, with the recommended number of shards."""
-    limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
-    return Reply({"url": call.context.gateway.url, "shards": 1, "session_start_limit": limit})
+    """Where the gateway is, with the recommended number of shards, and how often the bot may still identify."""
+    gateway = call.context.gateway
+    return Reply({"url": gateway.url, "shards": 1, "session_start_limit": gateway.session_starts.shape()})
