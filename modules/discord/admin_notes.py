@@ -10,6 +10,7 @@ from modules.discord.session_rooms import SessionRooms
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
 from modules.domain.errors import FulletError
+from modules.domain.people import GuildId
 from modules.domain.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -26,15 +27,15 @@ class AdminNotes:
         self._clock = clock
         self._told: dict[tuple[int, str], float] = {}
 
-    async def tell(self, guild: discord.Guild, sentence: str, *, accent: Accent = Accent.RED) -> None:
+    async def tell(self, guild_id: int, sentence: str, *, accent: Accent = Accent.RED) -> None:
         """One line; raises nothing, for what is wrong may also keep us from writing there."""
         now = self._clock.monotonic()
-        if now - self._told.get((guild.id, sentence), float("-inf")) < AGAIN_AFTER_S:
+        if now - self._told.get((guild_id, sentence), float("-inf")) < AGAIN_AFTER_S:
             return
-        self._told[guild.id, sentence] = now
+        self._told[guild_id, sentence] = now
         try:
-            tools = await self._rooms.admin_tools(guild)
+            tools = await self._rooms.admin_tools(GuildId(guild_id))
             if tools is not None:
                 await tools.send(view=notice(sentence, accent=accent), allowed_mentions=discord.AllowedMentions.none())
         except (FulletError, *DISCORD_TROUBLE) as error:
-            log.warning("admins_not_told", guild_id=guild.id, reason=type(error).__name__)
+            log.warning("admins_not_told", guild_id=guild_id, reason=type(error).__name__)

@@ -10,6 +10,7 @@ import discord
 
 from modules.discord.checks import check_wish, weight_of
 from modules.discord.downloads import read_url
+from modules.discord.guilds import Guilds, is_complete
 from modules.discord.house import DiscordOptions, House
 from modules.discord.menu_pictures import MenuPictures
 from modules.discord.message_files import MessageFile, images_of
@@ -42,8 +43,9 @@ class Accepted:
 class Asking:
     """Submits wishes for the person behind an interaction."""
 
-    def __init__(self, house: House, rooms: SessionRooms, options: DiscordOptions) -> None:
+    def __init__(self, house: House, guilds: Guilds, rooms: SessionRooms, options: DiscordOptions) -> None:
         self._house = house
+        self._guilds = guilds
         self._rooms = rooms
         self._options = options
         self._menu_pictures = MenuPictures()
@@ -161,12 +163,12 @@ class Asking:
         return last
 
     async def _member(self, interaction: discord.Interaction, guild_id: GuildId | None) -> discord.Member:
-        if isinstance(interaction.user, discord.Member):
-            return interaction.user
-        guild = interaction.client.get_guild(guild_id) if guild_id else None
-        if guild is None:
+        user = interaction.user
+        if isinstance(user, discord.Member) and is_complete(user.guild):
+            return user
+        where = GuildId(user.guild.id) if isinstance(user, discord.Member) else guild_id
+        # Without their guild's roles a member has no weight and no rights: Discord is asked for both.
+        member = await self._guilds.member(where, UserId(user.id)) if where is not None else None
+        if member is None:
             raise FulletError(ErrorCode.NOT_IN_A_GUILD)
-        try:
-            return guild.get_member(interaction.user.id) or await guild.fetch_member(interaction.user.id)
-        except discord.NotFound as error:
-            raise FulletError(ErrorCode.NOT_IN_A_GUILD) from error
+        return member

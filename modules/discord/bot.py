@@ -14,6 +14,7 @@ from discord.ext import commands
 
 from modules.discord.admin_notes import AdminNotes
 from modules.discord.asking import Asking
+from modules.discord.callbacks import repeat_callbacks_safely
 from modules.discord.card_keeper import CardKeeper
 from modules.discord.checks import check_guild
 from modules.discord.cogs import COGS
@@ -22,6 +23,7 @@ from modules.discord.edits import Edits
 from modules.discord.endpoint import log_in
 from modules.discord.failures import Failures, Refusal
 from modules.discord.form import GenerationForm
+from modules.discord.guilds import Guilds, is_complete
 from modules.discord.house import DiscordOptions, House
 from modules.discord.own_pictures import OwnPictures
 from modules.discord.posting import Post
@@ -29,6 +31,7 @@ from modules.discord.recalls import Recalls
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.registration import PATIENCE_S, CommandLimits, Registration
 from modules.discord.session_rooms import SessionRooms
+from modules.discord.session_starts import wait_for_session_start
 from modules.discord.text_commands import TextContext
 from modules.discord.translator import CatalogueTranslator
 from modules.discord.views.buttons import PressButton
@@ -38,12 +41,15 @@ from modules.discord.views.notices import registration_done
 from modules.discord.views.selects import FieldSelect
 from modules.discord.voices import Voices
 from modules.domain.errors import FulletError
+from modules.domain.people import GuildId
 from modules.utils.i18n import Phrasebook
 
 log = structlog.get_logger(__name__)
 
 #: discord.py sleeps through rate limits up to this long and raises beyond it; the courier then comes back by itself.
 LONGEST_RATE_LIMIT_S = 90.0
+#: What a guild must have is made before anything else at the start, but nothing waits longer than this for it.
+MEET_WITHIN_S = 5.0
 #: When stopping: what somebody just asked is still answered, at most this long.
 LAST_ANSWERS_S = 3.0
 
@@ -85,17 +91,19 @@ class FulletBot(commands.Bot):
             guild_ready_timeout=options.guild_patience_s,
             max_ratelimit_timeout=LONGEST_RATE_LIMIT_S,
             http_trace=limits.trace,
+            enable_debug_events=True,  # for `dispatch`, which notes when the gateway was last heard
         )
         self.house = house
         self.options = options
         self.phrases = Phrasebook.load(options.default_language)
         self.voices = Voices(self.phrases, house.people)
         self.post = Post(self)
-        self.rooms = SessionRooms(self, house, self.voices, options)
+        self.known_guilds = Guilds(self)
+        self.rooms = SessionRooms(self.known_guilds, house, self.voices, options)
         self.registration = Registration(self.tree, limits, house.control)
         self.admins = AdminNotes(self.rooms, house.clock)
         self.failures = Failures(self.voices, self.admins)
-        self.asking = Asking(house, self.rooms, options)
+        self.asking = Asking(house, self.known_guilds, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready, has_courier=options.has_courier)
         self.own = OwnPictures(house, self.post, self.rooms, self.voices)
         self.form = GenerationForm(house, self.asking, self.voices, self.failures)
@@ -105,25 +113,34 @@ class FulletBot(commands.Bot):
         self._is_set_up = asyncio.Event()
         self._registered = asyncio.Event()  #: or failed to be, at this start
         self._is_up = asyncio.Event()
+        self._meets_guilds = False  #: discord.py has said "ready" once: guilds that come later are met one by one
         self._gateway = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
+        self._heard_at = house.clock.monotonic()  #: when the gateway last sent anything, heartbeat acknowledgements included
+        self._is_waiting_to_identify = False
         self._handling: set[asyncio.Task[object]] = set()
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
     async def run_with(self, token: str) -> None:
         """Log in and serve until cancelled. Raises discord.LoginFailure, discord.PrivilegedIntentsRequired, GatewayGone."""
+        repeat_callbacks_safely()
         async with asyncio.TaskGroup() as tasks, self:
             watch = tasks.create_task(self._watch_gateway(), name="gateway-watch")
+            listening = tasks.create_task(self._watch_silence(), name="gateway-silence")
             registering = tasks.create_task(self._register_at_start(), name="commands-at-start")
             await log_in(self, token)
+            self._is_waiting_to_identify = True
+            await wait_for_session_start(self)
+            self._is_waiting_to_identify = False
             await self.connect()
             watch.cancel()
+            listening.cancel()
             registering.cancel()
 
     async def when_ready(self) -> None:
-        """Returns once Discord has told us of all our guilds and channels."""
+        """Returns once the gateway is ready, whether or not every guild has come: what it does not tell is asked over REST."""
         await self._is_up.wait()
 
     def note_handling(self) -> None:
@@ -144,6 +161,8 @@ class FulletBot(commands.Bot):
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
         """discord.py announces "ready" a while after the fact, even if it was closed meanwhile; then nobody listens."""
+        if event_name == "socket_raw_receive":
+            self._heard_at = self.house.clock.monotonic()
         if not self.is_closed():
             super().dispatch(event_name, *args, **kwargs)
 
@@ -175,9 +194,9 @@ class FulletBot(commands.Bot):
         for guild in self.guilds:
             texts = self.voices.for_guild(guild)
             if failure is not None:
-                await self.admins.tell(guild, self.failures.sentence(failure, texts))
+                await self.admins.tell(guild.id, self.failures.sentence(failure, texts))
             else:
-                await self.admins.tell(guild, registration_done(count, texts), accent=Accent.GREY)
+                await self.admins.tell(guild.id, registration_done(count, texts), accent=Accent.GREY)
 
     async def _watch_gateway(self) -> None:
         """Wait for the gateway to be gone; give up when it stays away."""
@@ -187,7 +206,21 @@ class FulletBot(commands.Bot):
                 async with asyncio.timeout(self.options.gateway_patience_s):
                     await self._gateway.wait()
             except TimeoutError:
-                raise GatewayGone(f"no gateway for {self.options.gateway_patience_s:.0f} s") from None
+                if not self._is_waiting_to_identify:
+                    raise GatewayGone(f"no gateway for {self.options.gateway_patience_s:.0f} s") from None
+
+    async def _watch_silence(self) -> None:
+        """Give up when an open gateway says nothing at all: even one without events acknowledges a heartbeat every 41 s.
+
+        discord.py closes such a connection after a minute; this is for the case that it does not come to that.
+        """
+        limit_s = self.options.gateway_silence_s
+        while True:
+            await self._gateway.wait()
+            silent_s = self.house.clock.monotonic() - self._heard_at
+            if silent_s > limit_s:
+                raise GatewayGone(f"the gateway said nothing for {silent_s:.0f} s")
+            await asyncio.sleep(limit_s - silent_s + 0.01)
 
     # --- what Discord says ----------------------------------------------------------------------------------------------
 
@@ -204,21 +237,38 @@ class FulletBot(commands.Bot):
         self._mark_gateway(is_there=False)
 
     async def on_ready(self) -> None:
-        """May come again after every reconnect."""
+        """May come again after every reconnect, and before the guilds: those follow with `on_guild_available`."""
+        self._meets_guilds = True
+        away = [guild.id for guild in self.guilds if not is_complete(guild)]
+        log.info("discord_ready", guilds=len(self.guilds), away=len(away))
+        if away:
+            log.warning("guilds_away", guild_ids=away)
+        try:
+            async with asyncio.timeout(MEET_WITHIN_S):
+                await self._meet_all()
+        except TimeoutError:
+            self._is_up.set()  # Discord is slow: nobody's picture waits for that
+            await self._meet_all()
+        finally:
+            self._is_up.set()
+
+    async def _meet_all(self) -> None:
         for guild in self.guilds:
             await self._meet(guild)
-        self.rooms.guilds_are_known()
-        self._is_up.set()
-        log.info("discord_ready", guilds=len(self.guilds))
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Somebody invited us."""
         await self._meet(guild)
 
     async def on_guild_available(self, guild: discord.Guild) -> None:
-        """A guild came back from an outage of Discord's."""
-        if self._is_up.is_set():
+        """A guild came: some time after READY, or back from an outage of Discord's."""
+        if self._meets_guilds:
+            log.info("guild_came", guild_id=guild.id)
             await self._meet(guild)
+
+    async def on_guild_unavailable(self, guild: discord.Guild) -> None:
+        """A guild went out. What is asked of it meanwhile is asked over REST."""
+        log.warning("guild_went_away", guild_id=guild.id)
 
     async def on_interaction(self, interaction: discord.Interaction[FulletBot]) -> None:
         """Modals: read from the interaction itself, so that one which was open over a restart still works."""
@@ -261,7 +311,8 @@ class FulletBot(commands.Bot):
             except DISCORD_TROUBLE as error:
                 log.warning("other_guild_not_left", guild_id=guild.id, reason=type(error).__name__)
             return
-        await self.rooms.welcome(guild)
+        if is_complete(guild):
+            await self.rooms.welcome(GuildId(guild.id))
 
     def _mark_gateway(self, *, is_there: bool) -> None:
         (self._gateway.set if is_there else self._gateway.clear)()

@@ -11,10 +11,12 @@ import discord
 import structlog
 
 from modules.discord.endpoint import log_in
+from modules.discord.guilds import Guilds
 from modules.discord.house import DiscordOptions, House
 from modules.discord.posting import Post
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
+from modules.discord.session_starts import wait_for_session_start
 from modules.discord.voices import Voices
 from modules.domain.jobs import Job
 from modules.domain.people import ChannelId, MessageId, UserId
@@ -66,7 +68,7 @@ class CourierClient(discord.Client):
         )
         self.post = Post(self)
         self.voices = Voices(Phrasebook.load(options.default_language), house.people)
-        self.rooms = SessionRooms(self, house, self.voices, options)
+        self.rooms = SessionRooms(Guilds(self), house, self.voices, options)
         self.cards = StoredCards(house, self.post)
         self._is_up = asyncio.Event()
 
@@ -74,10 +76,11 @@ class CourierClient(discord.Client):
         """Log in and stay until cancelled. Raises discord.LoginFailure."""
         async with self:
             await log_in(self, token)
+            await wait_for_session_start(self)
             await self.connect()
 
     async def when_ready(self) -> None:
-        """Returns once Discord has told us of all our guilds and channels."""
+        """Returns once the gateway is ready, whether or not every guild has come: what it does not tell is asked over REST."""
         await self._is_up.wait()
 
     async def on_ready(self) -> None:

@@ -173,8 +173,8 @@ class Delivery:
         job = letter.job
         channel_id: ChannelId | None = job.channel_id
         is_for_adults = bool(letter.pictures) and self._is_for_adults(job)
-        is_suitable = not is_for_adults or self._rooms.is_age_restricted(job.channel_id)
-        if not is_suitable or await self._rooms.is_private(job.channel_id) is not True:
+        is_suitable = not is_for_adults or await self._rooms.is_age_restricted(job.guild_id, job.channel_id)
+        if not is_suitable or await self._rooms.is_private(job.guild_id, job.channel_id) is not True:
             channel_id = await self._another_room(job, unusable=None)
         for is_second in (False, True):
             if channel_id is None:

@@ -12,7 +12,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.admin_notes import AdminNotes
-from modules.discord.refusals import DISCORD_TROUBLE, INTERACTION_ANSWERED, MISSING_PERMISSIONS, UNKNOWN_INTERACTION
+from modules.discord.error_codes import fullet_error_for
+from modules.discord.refusals import DISCORD_TROUBLE, INTERACTION_ANSWERED, UNKNOWN_INTERACTION
 from modules.discord.views.notices import problem_notice
 from modules.discord.voices import Voices
 from modules.discord.wording import plain
@@ -22,6 +23,8 @@ from modules.utils.i18n import Texts
 
 log = structlog.get_logger(__name__)
 
+#: What only the administrators of a guild can mend.
+FOR_ADMINISTRATORS = frozenset({ErrorCode.PERMISSION_MISSING, ErrorCode.TWO_FACTOR_REQUIRED, ErrorCode.CHANNEL_LIMIT_REACHED})
 _KNOWN_CODES = frozenset(code.value for code in ErrorCode)
 
 
@@ -85,9 +88,10 @@ class Failures:
             await show_privately(interaction, notice)
         except DISCORD_TROUBLE as trouble:
             log.warning("failure_not_shown", code=failure.code.value, trouble=type(trouble).__name__)
-        if failure.code is ErrorCode.PERMISSION_MISSING and interaction.guild is not None:
-            log.warning("right_missing", guild_id=interaction.guild_id, permission=failure.params.get("permission"))
-            await self._admins.tell(interaction.guild, self.sentence(failure, self._voices.for_guild(interaction.guild)))
+        if failure.code in FOR_ADMINISTRATORS and interaction.guild_id is not None:
+            log.warning("administrators_needed", guild_id=interaction.guild_id, code=failure.code.value, **failure.params)
+            sentence_for_all = self.sentence(failure, self._voices.for_guild(interaction.guild))
+            await self._admins.tell(interaction.guild_id, sentence_for_all)
 
     def sentence(self, failure: FulletError, texts: Texts) -> str:
         """The sentence of a failure in one language."""
@@ -102,14 +106,16 @@ class Failures:
             case discord.HTTPException(code=code) if code in {UNKNOWN_INTERACTION, INTERACTION_ANSWERED}:
                 log.warning("answer_too_late", where=where)
                 return None
-            case discord.Forbidden(code=code) if code == MISSING_PERMISSIONS:
-                log.warning("permission_missing", where=where)
-                return FulletError(ErrorCode.PERMISSION_MISSING, permission="manage_channels")
             case app_commands.CommandNotFound() | app_commands.CommandSignatureMismatch():
                 log.warning("command_out_of_date", where=where)
                 return FulletError(ErrorCode.COMMAND_OUT_OF_DATE)
             case app_commands.TransformerError():
                 return FulletError(ErrorCode.CHOICE_UNKNOWN, field=str(cause.transformer), value=str(cause.value))
+        if (of_discord := fullet_error_for(cause)) is not None:
+            log.warning(
+                "discord_refused", where=where, code=of_discord.code.value, reason=str(cause)[:200] or type(cause).__name__
+            )
+            return of_discord
         incident = secrets.token_hex(4)
         log.error("unexpected_failure", where=where, incident=incident, exc_info=cause)
         return FulletError(ErrorCode.UNEXPECTED, incident=incident)

@@ -80,6 +80,8 @@ class DiscordOptions:
     has_courier: bool = True
     #: How long the gateway may be gone before the process gives up and its supervisor starts a new one.
     gateway_patience_s: float = 300.0
+    #: How long an open gateway may say nothing at all before the process gives up; Discord acknowledges a heartbeat every 41 s.
+    gateway_silence_s: float = 180.0
     #: discord.py calls itself ready when no further guild came for so long after the connection.
     guild_patience_s: float = 2.0
     #: Where attachments may be read from. The demo adds its own address.

@@ -1,13 +1,18 @@
-"""Session channels as Discord has them: names, rights, categories. Decides and makes; knows no store."""
+"""Session channels as Discord has them: names, rights, categories, and whose they are. Decides and makes; knows no store."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 import discord
 
-from modules.domain.errors import ErrorCode, FulletError
+from modules.discord.guilds import GuildView
+from modules.discord.refusals import INVALID_FORM
+from modules.discord.rights import PERSON_RIGHTS, bot_rights
+from modules.domain.people import UserId
 
 SESSIONS_CATEGORY = "sessions"
 ADMIN_TOOLS = "admin-tools"
@@ -17,32 +22,13 @@ MAX_CHANNELS_PER_CATEGORY = 50
 MAX_CHANNELS_PER_GUILD = 500
 #: Source: the same, channel name length.
 MAX_NAME_CHARS = 100
+#: No vowels and no digits: these letters spell no word and no number that a filter could know.
+_NEUTRAL_LETTERS = "bcdfghjkmnpqrstvwxz"
 
 _CATEGORY_NAME = re.compile(rf"{SESSIONS_CATEGORY}(?: (\d{{1,3}}))?", re.IGNORECASE)
 _NOT_FOR_NAMES = re.compile(r"[^\w-]+")
 
-#: What the person may do in their session.
-PERSON_RIGHTS = discord.PermissionOverwrite(
-    view_channel=True,
-    send_messages=True,
-    use_application_commands=True,
-    read_message_history=True,
-    embed_links=True,
-    attach_files=True,
-)
-
-
-def bot_rights() -> discord.PermissionOverwrite:
-    """What we may do in a session: the person's rights, and to manage it."""
-    return discord.PermissionOverwrite(
-        view_channel=True,
-        send_messages=True,
-        read_message_history=True,
-        embed_links=True,
-        attach_files=True,
-        manage_channels=True,
-        manage_messages=True,
-    )
+Overwrites = dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]
 
 
 def channel_name(display_name: str) -> str:
@@ -52,14 +38,38 @@ def channel_name(display_name: str) -> str:
     return f"session-{name}"[:MAX_NAME_CHARS].rstrip("-")
 
 
-def session_overwrites(
-    guild: discord.Guild, member: discord.abc.Snowflake
-) -> dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]:
+def neutral_name(user_id: UserId) -> str:
+    """`session-<six letters>` for a person whose name Discord refuses; the same letters every time."""
+    digest = hashlib.blake2b(str(user_id).encode(), digest_size=6).digest()
+    return "session-" + "".join(_NEUTRAL_LETTERS[byte % len(_NEUTRAL_LETTERS)] for byte in digest)
+
+
+def is_name_refused(error: discord.HTTPException) -> bool:
+    """Decide whether Discord refused the channel's name, such as one with a word of Server Discovery's filter.
+
+    The answer is 50035 with `name` as the field and INVALID_COMMUNITY_PROPERTY_NAME as its code; discord.py keeps only the field
+    and the words ("In name: Contains words not allowed for servers in Server Discovery."). The words may be changed by Discord.
+    Source: Dragory/modmailbot #651, python-discord/bot #2282, discord-tickets/bot #262.
+    """
+    return error.code == INVALID_FORM and "\nIn name:" in error.text
+
+
+# --- rights -------------------------------------------------------------------------------------------------------------------
+
+
+def session_overwrites(view: GuildView, owner_id: UserId) -> Overwrites:
     """Hidden from everyone, open to one person and us. Given with the creation: there is no moment at which others see it."""
     return {
-        guild.default_role: discord.PermissionOverwrite(view_channel=False),
-        discord.Object(member.id, type=discord.Member): PERSON_RIGHTS,
-        guild.me: bot_rights(),
+        view.guild.default_role: discord.PermissionOverwrite(view_channel=False),
+        discord.Object(owner_id, type=discord.Member): PERSON_RIGHTS,
+        discord.Object(view.me.id, type=discord.Member): bot_rights(),
+    }
+
+
+def _hidden(view: GuildView) -> Overwrites:
+    return {
+        view.guild.default_role: discord.PermissionOverwrite(view_channel=False),
+        discord.Object(view.me.id, type=discord.Member): bot_rights(),
     }
 
 
@@ -69,57 +79,88 @@ def is_shown_to(channel: discord.TextChannel, user_id: int) -> bool:
 
 
 def is_hidden(channel: discord.abc.GuildChannel) -> bool:
-    """Whether @everyone cannot see it."""
-    return channel.overwrites_for(channel.guild.default_role).view_channel is False
+    """Whether @everyone, the role with the guild's own id, cannot see it."""
+    return any(target.id == channel.guild.id and rights.view_channel is False for target, rights in channel.overwrites.items())
 
 
-def session_categories(guild: discord.Guild) -> list[discord.CategoryChannel]:
-    """`sessions`, `sessions 2` ... in that order."""
+def owner_by_overwrites(channel: discord.TextChannel, bot_id: int) -> UserId | None:
+    """Whose session a channel is by its permission overwrites alone; `None` where they do not make it one person's.
+
+    @everyone may not see it, the bot was let in, no role is let in, and exactly one other member is. Only people with Manage
+    Roles can change that of a channel that exists, so it proves what a name or a topic cannot: whoever made the channel, nobody
+    but this person, the bot and administrators can see it.
+    """
+    if not is_hidden(channel):
+        return None
+    let_in = [(target, rights) for target, rights in channel.overwrites.items() if rights.view_channel]
+    if any(_is_role(target) for target, _ in let_in):
+        return None
+    members = {target.id for target, _ in let_in}
+    if bot_id not in members or len(members) != 2:
+        return None
+    return UserId(next(iter(members - {bot_id})))
+
+
+def _is_role(target: discord.Role | discord.Member | discord.Object) -> bool:
+    return isinstance(target, discord.Role) or (isinstance(target, discord.Object) and target.type is discord.Role)
+
+
+def own_channel(view: GuildView, user_id: UserId, *, besides: Iterable[int] = ()) -> discord.TextChannel | None:
+    """This person's session among the channels of our categories; the oldest, so that two processes choose the same one."""
+    ours = {category.id for category in session_categories(view)}
+    passed_over = set(besides)
     found = [
-        (int(match[1] or 1), category) for category in guild.categories if (match := _CATEGORY_NAME.fullmatch(category.name))
+        channel
+        for channel in view.channels
+        if isinstance(channel, discord.TextChannel)
+        and channel.category_id in ours
+        and channel.id not in passed_over
+        and owner_by_overwrites(channel, view.me.id) == user_id
     ]
-    return [category for _, category in sorted(found, key=lambda pair: (pair[0], pair[1].id))]
+    return min(found, key=lambda channel: channel.id, default=None)
 
 
-async def roomy_category(guild: discord.Guild, *, full: frozenset[int] = frozenset()) -> discord.CategoryChannel:
+# --- categories ---------------------------------------------------------------------------------------------------------------
+
+
+def session_categories(view: GuildView) -> Sequence[discord.CategoryChannel]:
+    """`sessions`, `sessions 2` ... in that order, then those that somebody renamed."""
+    categories = [channel for channel in view.channels if isinstance(channel, discord.CategoryChannel)]
+    named = [
+        (int(match[1] or 1), category.id, category)
+        for category in categories
+        if (match := _CATEGORY_NAME.fullmatch(category.name))
+    ]
+    known = {category.id for _, _, category in named}
+    renamed = [category for category in categories if category.id not in known and _was_made_by_us(category, view.me.id)]
+    return [category for _, _, category in sorted(named, key=lambda one: one[:2])] + sorted(renamed, key=lambda one: one.id)
+
+
+def _was_made_by_us(category: discord.CategoryChannel, bot_id: int) -> bool:
+    """Decide by the rights `roomy_category` gives: hidden, and the bot by itself may manage what is inside."""
+    own = next((rights for target, rights in category.overwrites.items() if target.id == bot_id), None)
+    return is_hidden(category) and own is not None and bool(own.view_channel and own.manage_channels and own.manage_messages)
+
+
+async def roomy_category(view: GuildView, *, full: frozenset[int] = frozenset()) -> discord.CategoryChannel:
     """A category with room for one more; `full` are those that Discord just refused. Makes an overflow category if need be."""
-    categories = session_categories(guild)
+    categories = session_categories(view)
     for category in categories:
-        if category.id not in full and len(category.channels) < MAX_CHANNELS_PER_CATEGORY:
+        inside = sum(channel.category_id == category.id for channel in view.channels)
+        if category.id not in full and inside < MAX_CHANNELS_PER_CATEGORY:
             return category
     name = SESSIONS_CATEGORY if not categories else f"{SESSIONS_CATEGORY} {len(categories) + 1}"
-    return await guild.create_category(name, overwrites=_hidden(guild), reason="room for session channels")
+    return await view.guild.create_category(name, overwrites=_hidden(view), reason="room for session channels")
 
 
-async def restrict_age(channel: discord.TextChannel) -> None:
-    """Have Discord ask for the person's age before it shows the channel. Raises PERMISSION_MISSING."""
-    try:
-        await channel.edit(nsfw=True, reason="a model for adults was asked for")
-    except discord.Forbidden as error:
-        raise FulletError(ErrorCode.PERMISSION_MISSING, permission="manage_channels") from error
+async def make_hidden(view: GuildView, channel: discord.TextChannel, owner_id: UserId) -> None:
+    """Put the rights of a session back where somebody opened it to others or shut its person out."""
+    await channel.edit(overwrites=session_overwrites(view, owner_id), reason="a session is private")
 
 
-async def make_hidden(channel: discord.TextChannel, owner: discord.abc.Snowflake) -> None:
-    """Put the rights of a session back where somebody opened it to everyone."""
-    await channel.edit(overwrites=session_overwrites(channel.guild, owner), reason="a session is private")
-
-
-async def ensure_admin_tools(guild: discord.Guild, stored_id: int | None) -> discord.TextChannel:
-    """`#admin-tools`: by its stored id, else by its name, else made, hidden from everyone."""
-    stored = guild.get_channel(stored_id) if stored_id else None
-    if isinstance(stored, discord.TextChannel):
-        return stored
-    named = discord.utils.get(guild.text_channels, name=ADMIN_TOOLS)
-    return named or await guild.create_text_channel(ADMIN_TOOLS, overwrites=_hidden(guild), reason="for administrators")
-
-
-def check_rights(guild: discord.Guild) -> None:
-    """Raise PERMISSION_MISSING for the first right that sessions need and we lack in this guild."""
-    rights = guild.me.guild_permissions
-    for name in ("manage_channels", "view_channel", "send_messages", "embed_links", "attach_files", "read_message_history"):
-        if not getattr(rights, name):
-            raise FulletError(ErrorCode.PERMISSION_MISSING, permission=name)
-
-
-def _hidden(guild: discord.Guild) -> dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]:
-    return {guild.default_role: discord.PermissionOverwrite(view_channel=False), guild.me: bot_rights()}
+async def make_admin_tools(view: GuildView) -> discord.TextChannel:
+    """`#admin-tools`: by its name, else made, hidden from everyone."""
+    named = next(
+        (channel for channel in view.channels if isinstance(channel, discord.TextChannel) and channel.name == ADMIN_TOOLS), None
+    )
+    return named or await view.guild.create_text_channel(ADMIN_TOOLS, overwrites=_hidden(view), reason="for administrators")

@@ -16,6 +16,7 @@ class Voices:
     def __init__(self, phrases: Phrasebook, people: PeopleStore) -> None:
         self._phrases = phrases
         self._people = people
+        self._of_guilds: dict[int, str] = {}  #: as last told; while a guild is away nobody tells its language
 
     async def for_person(self, interaction: discord.Interaction) -> Texts:
         """The language the person chose in `/settings`, else their client's. Speaks even when the database is away."""
@@ -30,8 +31,18 @@ class Voices:
         return self._phrases.texts(interaction.locale.value)
 
     def for_guild(self, guild: discord.Guild | None) -> Texts:
-        """The server's own language."""
-        return self._phrases.texts(guild.preferred_locale.value if guild else None)
+        """The server's own language, where it has one; else DEFAULT_LOCALE.
+
+        Only Community servers choose a language; Discord says `en-US` of all others. Source: Discord developer documentation,
+        "Guild Object" (`preferred_locale`).
+        """
+        if guild is None:
+            return self._phrases.texts(None)
+        if "COMMUNITY" in guild.features:
+            self._of_guilds[guild.id] = guild.preferred_locale.value
+        elif not guild.unavailable:
+            self._of_guilds.pop(guild.id, None)
+        return self._phrases.texts(self._of_guilds.get(guild.id))
 
     def speaking(self, language: Language | str | None) -> Texts:
         """A language by its name, such as the one a job was asked in."""

@@ -62,7 +62,9 @@ class ErrorCode(StrEnum):
     NOT_IN_A_GUILD = "not_in_a_guild"
     OTHER_GUILD = "other_guild"
     ADMINS_ONLY = "admins_only"
-    PERMISSION_MISSING = "permission_missing"  # permission
+    PERMISSION_MISSING = "permission_missing"  # permission, empty where it is not known which
+    TWO_FACTOR_REQUIRED = "two_factor_required"
+    DISCORD_BUSY = "discord_busy"  # wait_s, empty where Discord did not say
     CHANNEL_LIMIT_REACHED = "channel_limit_reached"
     COMMAND_OUT_OF_DATE = "command_out_of_date"
     COMMANDS_NOT_TAKEN = "commands_not_taken"  # wait_s, empty where Discord did not say

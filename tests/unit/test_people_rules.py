@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,8 +16,8 @@ from modules.discord.delivery import needs_search
 from modules.discord.numbers import decimal_number, seed_number, whole_number
 from modules.discord.pace import ChannelPace
 from modules.discord.posting import nonce_for
-from modules.discord.session_channels import channel_name
-from modules.discord.session_marker import KEY_NAME, SessionMarker
+from modules.discord.session_channels import channel_name, neutral_name
+from modules.discord.session_starts import wait_before_identify_s
 from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed
@@ -26,69 +25,60 @@ from modules.domain.jobs import JobId, base36
 from modules.domain.people import GuildId, Language, MessageId, UserId
 from modules.domain.queue import Place
 from modules.domain.recipes import MAX_SEED
-from modules.domain.records import AuditEntry, GuildSettings, MessageKind, OutboxItem
+from modules.domain.records import GuildSettings, MessageKind, OutboxItem
 from modules.sandbox.discord_server.rest.channels import MAX_TOPIC
 from modules.utils.i18n import Phrasebook
 from tests.support.builders import a_job, a_job_id
 from tests.unit.test_people_views import SPEC
 
-GUILD, ANA = GuildId(1), UserId(10)
+GUILD = GuildId(1)
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-@dataclass(slots=True)
-class Facts:
-    """The `ControlStore` port over a dictionary."""
-
-    values: dict[str, str] = field(default_factory=dict)
-
-    async def get(self, key: str) -> str | None:
-        return self.values.get(key)
-
-    async def set(self, key: str, value: str | None) -> None:
-        if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
-
-    async def with_prefix(self, prefix: str) -> Mapping[str, str]:
-        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
-
-    async def audit(self, entry: AuditEntry) -> None:
-        raise AssertionError("nothing here is audited")
-
-    async def audit_trail(self, limit: int = 50) -> list[AuditEntry]:
-        return []
-
-
-async def test_a_mark_names_its_owner_in_its_guild_only() -> None:
-    marker = await SessionMarker.load(Facts())
-    topic = f"Your session · {marker.mark(GUILD, ANA)} · be nice"
-    assert marker.owner(topic, GUILD) == ANA
-    assert marker.owner(topic, GuildId(2)) is None
-    assert marker.owner(topic.replace(":10:", ":11:"), GUILD) is None
-    assert marker.owner(None, GUILD) is None
-
-
 @pytest.mark.parametrize("language", list(Language))
-async def test_the_mark_is_found_in_a_topic_of_every_language_which_fits(language: Language) -> None:
-    marker, longest = await SessionMarker.load(Facts()), UserId(10**20 - 1)
-    topic = Phrasebook.load().texts(language)("session.topic", mark=marker.mark(GUILD, longest))
-    assert marker.owner(topic, GUILD) == longest
+def test_the_topic_of_a_session_fits_and_asks_nobody_to_leave_anything_alone(language: Language) -> None:
+    topic = Phrasebook.load().texts(language)("session.topic")
     assert len(topic) <= MAX_TOPIC
+    assert "fullet:" not in topic
 
 
-async def test_the_key_survives_and_another_house_has_another() -> None:
-    facts = Facts()
-    first, again, other = await SessionMarker.load(facts), await SessionMarker.load(facts), await SessionMarker.load(Facts())
-    assert again.owner(first.mark(GUILD, ANA), GUILD) == ANA
-    assert other.owner(first.mark(GUILD, ANA), GUILD) is None
-    assert len(facts.values[KEY_NAME]) == 64
+@given(st.text(max_size=80))
+def test_every_display_name_gives_a_channel_name_that_discord_takes(display_name: str) -> None:
+    name = channel_name(display_name)
+    assert re.fullmatch(r"session-[\w-]*[^-]", name)
+    assert 1 <= len(name) <= 100
+    assert name == "-".join(name.lower().split())  # as Discord writes it
 
 
-@given(st.text(max_size=200))
-def test_no_text_passes_for_a_mark(text: str) -> None:
-    assert SessionMarker(b"key").owner(text, GUILD) is None
+@given(st.integers(min_value=1, max_value=2**63 - 1))
+def test_a_neutral_name_spells_no_word_and_no_number(user_id: int) -> None:
+    name = neutral_name(UserId(user_id))
+    assert re.fullmatch(r"session-[b-df-hj-np-tv-z]{6}", name)
+    assert name == neutral_name(UserId(user_id))
+
+
+@given(
+    remaining=st.integers(min_value=0, max_value=1000), reset_after_s=st.floats(min_value=0, max_value=86_400, allow_nan=False)
+)
+def test_starts_are_never_used_up_before_the_day_is_over(remaining: int, reset_after_s: float) -> None:
+    """Whoever waits as told before each IDENTIFY has one left until the count begins anew, however often it is started."""
+    left, time_left_s = remaining, reset_after_s
+    while time_left_s > 0 and left > 0:
+        wait_s = wait_before_identify_s(1000, left, time_left_s)
+        if wait_s == 0:
+            left -= 1
+            continue
+        if wait_s >= time_left_s:
+            break
+        time_left_s -= wait_s
+        left -= 1
+    assert left > 0 or remaining == 0 or time_left_s <= 0
+
+
+def test_with_plenty_of_starts_left_nothing_waits() -> None:
+    assert wait_before_identify_s(1000, 1000, 80_000.0) == 0.0
+    assert wait_before_identify_s(1000, 100, 36_000.0) == 360.0
+    assert wait_before_identify_s(1000, 0, 3_600.0) == 3_600.0
 
 
 @given(st.lists(st.floats(min_value=0.0, max_value=0.5), max_size=60))

@@ -44,10 +44,13 @@ class Admin(Moderation):
 
     async def cog_check(self, context: commands.Context[FulletBot]) -> bool:  # type: ignore[override] # our bot
         """Administrators in `#admin-tools`; administrators elsewhere get a hint, everybody else silence."""
-        author = context.author
-        if context.guild is None or not isinstance(author, discord.Member) or not author.guild_permissions.administrator:
+        if context.guild is None:
             return False
-        tools = await self.bot.rooms.admin_tools(context.guild)
+        guild_id = GuildId(context.guild.id)
+        author = await self.bot.known_guilds.member(guild_id, UserId(context.author.id))
+        if author is None or not author.guild_permissions.administrator:
+            return False
+        tools = await self.bot.rooms.admin_tools(guild_id)
         if tools is not None and context.channel.id != tools.id:
             texts = self.bot.voices.for_guild(context.guild)
             await context.reply(texts("admin.wrong_channel", channel=channel_link(tools.id)), mention_author=False)

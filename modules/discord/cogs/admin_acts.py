@@ -16,7 +16,7 @@ from modules.discord.translator import phrase as _
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import notice
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.people import GuildId, UserId
+from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.records import AuditEntry
 
 if TYPE_CHECKING:
@@ -58,25 +58,33 @@ class AdminActs(commands.Cog):
         """A line for all administrators: in the channel they chose, else in `#admin-tools`. That it fails undoes nothing."""
         texts = self.bot.voices.for_guild(interaction.guild)
         line = texts("admin.line", person=interaction.user.mention, act=texts(key, **params))
-        for channel in await self._told_in(interaction.guild):
-            try:
-                await channel.send(view=notice(line, accent=Accent.GREY), allowed_mentions=discord.AllowedMentions.none())
-            except DISCORD_TROUBLE as error:
-                log.warning("act_not_told", channel_id=channel.id, reason=type(error).__name__)
-            else:
-                return
+        try:
+            for channel in await self._told_in(guild_of(interaction)):
+                if await self._tell_in(channel, line):
+                    return
+        except DISCORD_TROUBLE as error:
+            log.warning("act_not_told", reason=type(error).__name__)
+
+    async def _tell_in(self, channel: discord.TextChannel, line: str) -> bool:
+        try:
+            await channel.send(view=notice(line, accent=Accent.GREY), allowed_mentions=discord.AllowedMentions.none())
+        except DISCORD_TROUBLE as error:
+            log.warning("act_not_told", channel_id=channel.id, reason=type(error).__name__)
+            return False
+        return True
 
     async def note(self, actor: discord.abc.User, act: str, subject: str = "") -> None:
         """A row in the audit trail. Acts on the queue are noted where they are done."""
         now = self.bot.house.clock.now()
         await self.bot.house.control.audit(AuditEntry(at=now, actor_id=UserId(actor.id), act=act, subject=subject))
 
-    async def _told_in(self, guild: discord.Guild | None) -> list[discord.TextChannel]:
-        if guild is None:
-            return []
-        chosen = (await self.bot.house.people.guild(GuildId(guild.id))).audit_channel_id
-        channels = [guild.get_channel(chosen) if chosen else None, await self.bot.rooms.admin_tools(guild)]
-        return [channel for channel in channels if isinstance(channel, discord.TextChannel)]
+    async def _told_in(self, guild_id: GuildId) -> list[discord.TextChannel]:
+        chosen = (await self.bot.house.people.guild(guild_id)).audit_channel_id
+        channels = [
+            await self.bot.known_guilds.text_channel(guild_id, ChannelId(chosen)) if chosen else None,
+            await self.bot.rooms.admin_tools(guild_id),
+        ]
+        return [channel for channel in channels if channel is not None]
 
 
 def guild_of(interaction: discord.Interaction) -> GuildId:

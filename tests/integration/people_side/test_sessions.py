@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from modules.discord.session_marker import SessionMarker
+import pytest
+
+from modules.discord.courier_client import CourierClient
+from modules.discord.house import DiscordOptions
 from modules.domain.jobs import JobState
 from modules.domain.people import ChannelId, UserId
 from modules.domain.records import PersonSettings
@@ -61,28 +64,54 @@ async def test_a_new_name_takes_nobodys_channel(front: Front, people: People) ->
     assert [c.id for c in await ana.channels() if c.name.startswith("session-")] == [of_ana.id]
 
 
-async def test_a_forgotten_channel_is_known_again_by_its_signed_mark(front: Front, people: People) -> None:
-    ana = await people.be("ana")
+async def forget(front: Front, session: ChannelView) -> None:
+    """As after the loss of the database: nobody knows any more whose channel that is."""
+    await front.database.sessions.remove(ChannelId(int(session.id)))
+
+
+async def test_a_forgotten_channel_is_known_again_by_who_may_see_it(front: Front, people: People) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
     await ask(ana)
     session = await ana.wait_for_channel("session-ana")
-    await front.database.sessions.remove(ChannelId(int(session.id)))
+    await ask(bruno)
+    await forget(front, session)
     await ask(ana)
     assert [c.id for c in await ana.channels() if c.name == "session-ana"] == [session.id]
 
 
-async def test_its_topic_speaks_the_persons_language_and_says_what_the_mark_is_for(front: Front, people: People) -> None:
+async def test_a_forgotten_channel_is_known_again_after_it_and_its_category_were_renamed(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    world = door.sandbox.world
+    channel = world.channel(int(session.id))
+    assert channel.parent_id is not None
+    category = world.channel(channel.parent_id)
+    channel.name, channel.topic, category.name = "anas-atelier", "anything at all", "Ateliers"
+    for changed in (channel, category):
+        door.sandbox.context.announcer.channel_updated(changed)
+    await forget(front, session)
+    await ask(ana, "another fox")
+    assert [c.id for c in await ana.channels() if c.parent_id == str(category.id)] == [session.id]
+    await ask(bruno)
+    assert world.channel(int((await bruno.wait_for_channel("session-bruno")).id)).parent_id == category.id  # no second one
+
+
+async def test_its_topic_speaks_the_persons_language(front: Front, people: People) -> None:
     """The server is English. Ana's Discord is Spanish; Bruno chose Spanish in an English one, Darío English in a Spanish one."""
     ana, bruno, dario = await people.be("ana"), await people.be("bruno"), await people.be("dario")
     await front.house.people.save_settings(PersonSettings(user_id=UserId(int(bruno.id)), language="es"))
     await front.house.people.save_settings(PersonSettings(user_id=UserId(int(dario.id)), language="en"))
     for person, words in (
-        (ana, "con ella el bot vuelve a encontrar el canal: fullet:"),
-        (bruno, "con ella el bot vuelve a encontrar el canal: fullet:"),
-        (dario, "the bot finds the channel again by it: fullet:"),
+        (ana, "Tu sesión privada de FuLLet"),
+        (bruno, "Tu sesión privada de FuLLet"),
+        (dario, "Your private FuLLet session"),
     ):
         await ask(person)
         session = await person.wait_for_channel("session-darío" if person is dario else f"session-{person.username}")
-        assert words in (session.topic or "")
+        assert (session.topic or "").startswith(words)
 
 
 async def test_a_session_made_anew_for_a_result_speaks_the_language_the_picture_was_asked_in(
@@ -102,35 +131,101 @@ async def _other(person: Person, known: str) -> ChannelView | None:
     return next((c for c in await person.channels() if c.name.startswith("session-") and c.id != known), None)
 
 
-async def test_a_session_with_the_topic_of_earlier_versions_is_known_again(door: FrontDoor, front: Front, people: People) -> None:
+async def test_the_mark_that_earlier_versions_wrote_into_topics_is_simply_text(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    """Ana's own old channel stays hers; a channel everybody sees, with her name and a copy of her topic, is not."""
     ana = await people.be("ana")
     await ask(ana)
     session = await ana.wait_for_channel("session-ana")
-    channel = door.sandbox.world.channel(int(session.id))
-    mark = (channel.topic or "").rsplit(" ", 1)[-1]
-    channel.topic = f"Your private FuLLet session: only you and the bot see it · {mark}"
-    door.sandbox.context.announcer.channel_updated(channel)
-    await ana.until(lambda: _with_topic(ana, session.id, channel.topic or ""), "the old topic")
-    await front.database.sessions.remove(ChannelId(int(session.id)))
-    await ask(ana)
-    assert [c.id for c in await ana.channels() if c.name == "session-ana"] == [session.id]
-
-
-async def _with_topic(person: Person, channel_id: str, topic: str) -> ChannelView | None:
-    return next((c for c in await person.channels() if c.id == channel_id and c.topic == topic), None)
-
-
-async def test_a_forged_mark_and_the_right_name_are_not_enough(door: FrontDoor, front: Front, people: People) -> None:
-    ana = await people.be("ana")
-    forged = SessionMarker(b"not our key").mark(door.guild_id, UserId(int(ana.id)))
     world = door.sandbox.world
-    trap = add_channel(world, world.guild(door.guild_id), "session-ana", topic=f"yours · {forged}")
+    channel = world.channel(int(session.id))
+    channel.topic = f"Your private FuLLet session · fullet:{ana.id}:0123456789abcdef0123456789abcdef"
+    door.sandbox.context.announcer.channel_updated(channel)
+    trap = add_channel(world, world.guild(door.guild_id), "session-ana", topic=channel.topic)
+    trap.parent_id = channel.parent_id
+    door.sandbox.context.announcer.channel_created(trap)
+    await forget(front, session)
+    await ask(ana, "another fox")
+    found = await front.database.sessions.get(door.guild_id, UserId(int(ana.id)))
+    assert found is not None
+    assert found.channel_id == int(session.id)
+
+
+def _overwrite(target: int, *, allow: int = 0, deny: int = 0, kind: OverwriteKind = OverwriteKind.MEMBER) -> Overwrite:
+    return Overwrite(target_id=target, kind=kind, allow=allow, deny=deny)
+
+
+@pytest.mark.parametrize("seen_by", ["everyone", "a role", "another member", "nobody"])
+async def test_a_channel_that_others_can_see_is_never_taken_for_a_session(
+    door: FrontDoor, front: Front, people: People, seen_by: str
+) -> None:
+    """Whoever may make channels can make one with any name and rights; one that others see proves nothing."""
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(bruno)
+    category_id = door.sandbox.world.channel(int((await bruno.wait_for_channel("session-bruno")).id)).parent_id
+    world = door.sandbox.world
+    guild = world.guild(door.guild_id)
+    view = int(Permission.VIEW_CHANNEL)
+    trap = add_channel(world, guild, "session-ana")
+    trap.parent_id = category_id
+    trap.overwrites = [_overwrite(world.bot.id, allow=view), _overwrite(int(ana.id), allow=view)]
+    if seen_by != "everyone":
+        trap.overwrites.append(_overwrite(guild.id, deny=view, kind=OverwriteKind.ROLE))
+    match seen_by:
+        case "a role":
+            artists = next(role for role in guild.roles.values() if role.name == "Artist")
+            trap.overwrites.append(_overwrite(artists.id, allow=view, kind=OverwriteKind.ROLE))
+        case "another member":
+            trap.overwrites.append(_overwrite(int(bruno.id), allow=view))
+        case "nobody":
+            trap.overwrites = [one for one in trap.overwrites if one.target_id != int(ana.id)]
     door.sandbox.context.announcer.channel_created(trap)
     await ask(ana)
-    assert [int(c.id) for c in await ana.channels() if c.name == "session-ana"] != [trap.id]
     session = await front.database.sessions.get(door.guild_id, UserId(int(ana.id)))
     assert session is not None
     assert session.channel_id != trap.id
+
+
+async def test_a_channel_that_was_given_to_another_member_is_no_longer_this_ones(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(ana)
+    session = await ana.wait_for_channel("session-ana")
+    channel = door.sandbox.world.channel(int(session.id))
+    for overwrite in channel.overwrites:
+        overwrite.target_id = int(bruno.id) if overwrite.target_id == int(ana.id) else overwrite.target_id
+    door.sandbox.context.announcer.channel_updated(channel)
+    await bruno.wait_for_channel("session-ana")
+    await ask(ana, "another fox")
+    assert (await ana.wait_for_channel("session-ana")).id != session.id
+    await ask(bruno)
+    assert [c.id for c in await bruno.channels() if c.name.startswith("session-")] == [session.id]
+
+
+async def test_two_processes_that_make_a_channel_for_the_same_person_at_once_keep_one(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    """The gateway and a courier of the same house: each has its own client and its own memory, the database is empty."""
+    ana, bruno = await people.be("ana"), await people.be("bruno")
+    await ask(bruno)  # the category is there
+    courier = CourierClient(front.house, DiscordOptions(allowed_guild_id=door.guild_id))
+    running = asyncio.create_task(courier.run_with(door.sandbox.bot_token))
+    try:
+        async with asyncio.timeout(10):
+            await courier.when_ready()
+        door.spoil(r"^POST /guilds/\d+/channels$", times=2, delay_s=0.5)
+        user_id = UserId(int(ana.id))
+        made = await asyncio.gather(
+            *(rooms.reopen(door.guild_id, user_id, language="es") for rooms in (front.bot.rooms, courier.rooms))
+        )
+        assert len({session.channel_id for session in made if session is not None}) == 1
+        assert len([c for c in await ana.channels() if c.name == "session-ana"]) == 1
+        assert None not in made
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 async def test_a_channel_somebody_opened_to_everyone_is_hidden_again(door: FrontDoor, front: Front, people: People) -> None:

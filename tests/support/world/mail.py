@@ -144,10 +144,10 @@ class NoCards:
 class OpenRooms:
     """Every session exists and is private."""
 
-    async def is_private(self, channel_id: ChannelId) -> bool | None:
+    async def is_private(self, guild_id: GuildId, channel_id: ChannelId) -> bool | None:
         return True
 
-    def is_age_restricted(self, channel_id: ChannelId) -> bool:
+    async def is_age_restricted(self, guild_id: GuildId, channel_id: ChannelId) -> bool:
         return False
 
     async def reopen(
