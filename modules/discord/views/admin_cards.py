@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from discord import ui
 
-from modules.discord.views.layout import Accent, Piece, card
+from modules.discord.views.layout import MAX_TEXT_CHARS, Accent, Piece, card, chars
 from modules.discord.wording import channel_link, date_and_time, mention, moment, plain, small
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import Job, short_id
@@ -14,9 +14,12 @@ from modules.domain.queue import QueueStatus, ServerStatus
 from modules.domain.records import AuditEntry
 from modules.utils.i18n import Texts
 
-#: Servers and problems written out; Discord allows 4,000 characters in all.
-MOST_SERVERS = 8
+#: Problems written out; all are counted.
 MOST_PROBLEMS = 6
+#: What they may take of the 4,000 characters: the servers come first.
+_PROBLEM_CHARS = 1_500
+#: Kept for the line that counts the servers which are left out.
+_MORE_CHARS = 60
 #: At most 122 characters each once escaped, with a comma between.
 MOST_BLOCKED_WORDS = 25
 _LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡"}
@@ -40,11 +43,9 @@ def status_card(status: QueueStatus, problems: Sequence[TemplateProblem], versio
             )
         )
     )
-    pieces += [_server(server, texts) for server in status.servers[:MOST_SERVERS]]
-    if len(status.servers) > MOST_SERVERS:
-        pieces.append(small(texts("admin.status.more", count=len(status.servers) - MOST_SERVERS)))
-    if problems:
-        pieces.append(_problems(problems, texts))
+    wrong = _problems(problems, texts) if problems else ""
+    taken = sum(chars(piece) for piece in (*pieces, wrong) if isinstance(piece, str))
+    pieces += [_servers(status.servers, MAX_TEXT_CHARS - taken, texts), wrong]
     return card(Accent.GREEN if is_well else Accent.YELLOW, *pieces)
 
 
@@ -99,9 +100,29 @@ def _act(entry: AuditEntry, texts: Texts) -> str:
     return texts(key, subject=subject)
 
 
-def _server(server: ServerStatus, texts: Texts) -> str:
+def _servers(servers: Sequence[ServerStatus], room: int, texts: Texts) -> str:
+    """Each in its order: a line, and as many as there is room for with all that is known, those that are not well first."""
+    lines = [_line(server, texts) for server in servers]
+    left = room - _MORE_CHARS
+    shown = 0
+    while shown < len(lines) and chars(lines[shown]) + 1 <= left:
+        left -= chars(lines[shown]) + 1
+        shown += 1
+    for index in sorted(range(shown), key=lambda at: servers[at].state == "healthy"):
+        whole = "\n".join((lines[index], *_details(servers[index], texts)))
+        if (more := chars(whole) - chars(lines[index])) <= left:
+            lines[index], left = whole, left - more
+    rest = len(servers) - shown
+    return "\n".join((*lines[:shown], *([small(texts("admin.status.more", count=rest))] if rest else [])))
+
+
+def _line(server: ServerStatus, texts: Texts) -> str:
     light = _LIGHTS.get(server.state, "⚪")
     state = texts(f"server_state.{server.state}" if server.state in _LIGHTS else "server_state.starting")
+    return f"{light} **{plain(server.name, 60)}** · {state} {date_and_time(server.since)}"
+
+
+def _details(server: ServerStatus, texts: Texts) -> list[str]:
     facts = [
         texts("admin.status.running", count=len(server.running), ahead=len(server.ahead)),
         texts("admin.status.speed", count=round(server.pictures_per_minute)) if server.pictures_per_minute else "",
@@ -109,12 +130,12 @@ def _server(server: ServerStatus, texts: Texts) -> str:
         texts("admin.status.comfyui", version=plain(server.version, 20)) if server.version else "",
         texts(f"merge.{server.merge_protocol}") if server.merge_protocol in {"none", "encode", "full"} else "",
     ]
-    lines = [f"{light} **{plain(server.name, 60)}** · {state} {date_and_time(server.since)}", small(*facts)]
+    lines = [small(*facts)]
     if server.last_error:
         fault = f"fault.{server.last_error}"
         words = texts(fault if fault in texts.sentences else "fault.unknown")
         lines.append(small(texts("admin.status.last_error", error=words)))
-    return "\n".join(lines)
+    return lines
 
 
 def _problems(problems: Sequence[TemplateProblem], texts: Texts) -> str:
@@ -125,5 +146,8 @@ def _problems(problems: Sequence[TemplateProblem], texts: Texts) -> str:
         words = texts(key if key in texts.sentences else "problem.unknown", name=plain(problem.name, 80))
         what = f"{plain(problem.workflow, 40)} · {where} · {words}"
         have = ", ".join(plain(name, 50) for name in problem.available[:3])
-        lines.append(small(what, texts("admin.status.have", names=have) if have else ""))
+        line = small(what, texts("admin.status.have", names=have) if have else "")
+        if sum(chars(one) + 1 for one in (*lines, line)) > _PROBLEM_CHARS:
+            break
+        lines.append(line)
     return "\n".join(lines)

@@ -10,6 +10,9 @@ from discord import ui
 
 Piece = ui.Item[ui.LayoutView]
 
+#: Over all text displays of a message. Source: userdoccers, "Components" (Discord's own documentation gives no number).
+MAX_TEXT_CHARS = 4_000
+
 
 class Accent(IntEnum):
     """What the colour of a card says."""
@@ -22,11 +25,33 @@ class Accent(IntEnum):
 
 
 def layout(*pieces: Piece) -> ui.LayoutView:
-    """A message of these pieces, which lives as long as the message: no time-out, so nothing of it stays in memory."""
+    """A message of these pieces, which lives as long as the message: no time-out, so nothing of it stays in memory.
+
+    A text that would make it longer than Discord takes is cut: most of an answer is worth more than none.
+    """
     view = ui.LayoutView(timeout=None)
     for piece in pieces:
         view.add_item(piece)
+    texts = [item for item in view.walk_children() if isinstance(item, ui.TextDisplay)]
+    while (excess := sum(chars(text.content) for text in texts) - MAX_TEXT_CHARS) > 0:
+        longest = max(texts, key=lambda text: chars(text.content))
+        longest.content = _cut(longest.content, chars(longest.content) - excess)
     return view
+
+
+def chars(text: str) -> int:
+    """How long Discord takes a text to be: at most so long, counting as JavaScript does what lies outside the first plane."""
+    return len(text) + sum(char > "\uffff" for char in text)
+
+
+def _cut(text: str, most: int) -> str:
+    """Not longer than `most`, whole lines as far as there are any."""
+    kept = ""
+    for line in text.split("\n"):
+        if chars(kept) + chars(line) + 2 > most:
+            break
+        kept += f"{line}\n"
+    return f"{kept or text[: max(0, most // 2 - 2)]}…"
 
 
 def card(accent: Accent, *pieces: Piece | str) -> ui.LayoutView:
