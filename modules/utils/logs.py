@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
+from urllib.parse import quote, quote_plus
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -16,25 +19,44 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _SECRETS = re.compile(
     r"(?P<token>[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,})"  # a Discord bot token
     r"|(?P<auth>\b(?:Bot|Bearer|Basic)\s+[\w.+/=-]{8,})"
-    r"|(?P<url>(?<=://)[^/\s:@]+:[^/\s@]+(?=@))"
+    r"|(?P<url>(?<=://)[^/\s:@\"]+:[^/\s@\"]+(?=@))"
 )
 
 
+#: A shorter setting is no secret, and blanking it would spoil half of every line.
+_LEAST_CHARS = 6
+
+
 class Redaction:
-    """A processor that blanks known secrets and anything that looks like one."""
+    """The last step of every record: blanks known secrets and anything that looks like one in the finished line.
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._known = tuple(secret for secret in secrets if len(secret) >= 6)
+    Whatever a secret hid in (a list, a dict's key, an exception's cause, an object's `repr`), it can only leave as text.
+    """
 
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Blank every text value, the exception's included."""
-        return {key: self.clean(value) if isinstance(value, str) else value for key, value in event.items()}
+    def __init__(self, secrets: Sequence[str], render: Processor) -> None:
+        self._known = sorted(
+            {form for secret in secrets if len(secret) >= 6 for form in _forms_of(secret)}, key=len, reverse=True
+        )
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        """Render the record, then blank."""
+        return self.clean(str(self._render(logger, method, event)))
 
     def clean(self, text: str) -> str:
         """The text without secrets."""
         for secret in self._known:
             text = text.replace(secret, "***")
         return _SECRETS.sub("***", text)
+
+
+def _forms_of(secret: str) -> set[str]:
+    """As it is and as URLs write it; each also as Python's `repr` and JSON write it, and as JSON writes a `repr`."""
+    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret.encode())[2:-1]}
+    ways = (repr, json.dumps, partial(json.dumps, ensure_ascii=False))
+    for _ in range(2):
+        forms |= {written(form)[1:-1] for form in forms for written in ways}
+    return forms
 
 
 def configure_logs(level: str, form: Literal["console", "json"], secrets: Sequence[str] = ()) -> None:
@@ -55,8 +77,7 @@ def configure_logs(level: str, form: Literal["console", "json"], secrets: Sequen
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            Redaction(secrets),
-            renderer,
+            Redaction(secrets, renderer),
         ],
     )
     handler = logging.StreamHandler(sys.stderr)

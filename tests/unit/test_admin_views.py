@@ -15,6 +15,7 @@ from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import JobId, ServerName
 from modules.domain.people import Language, UserId
 from modules.domain.queue import QueueStatus, ServerStatus
+from modules.domain.recipes import WorkflowName
 from modules.domain.records import AuditEntry
 from modules.utils.i18n import Phrasebook, Texts
 from tests.support.builders import a_job, a_job_id
@@ -45,7 +46,9 @@ def a_status(*servers: ServerStatus) -> QueueStatus:
 
 
 def problems(count: int) -> list[TemplateProblem]:
-    one = TemplateProblem(workflow=LONG, server=ServerName(LONG), what="file_missing", name=LONG, available=(LONG,) * 5)
+    one = TemplateProblem(
+        workflow=WorkflowName(LONG), server=ServerName(LONG), what="file_missing", name=LONG, available=(LONG,) * 5
+    )
     return [one] * count
 
 
