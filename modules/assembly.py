@@ -33,6 +33,7 @@ from modules.utils.database import Database, open_database, read_database_url
 from modules.utils.database.urls import SqliteTarget
 from modules.utils.images import PictureWorkshop
 from modules.utils.relay import EventRelay
+from modules.utils.upload_process import UploadProcess
 
 Role = Literal["all", "gateway", "worker", "courier"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -63,6 +64,8 @@ class Middle:
     operations: Operations
     catalogue: TemplateCatalogue
     workshop: PictureWorkshop
+    #: Decodes what people send.
+    uploads: UploadProcess
     events: EventBus
     clock: Clock
     #: Carries events between processes; None where there is only one.
@@ -89,6 +92,7 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(settings, root, clock))
         workshop = await stack.enter_async_context(PictureWorkshop())
+        uploads = await stack.enter_async_context(UploadProcess())
         fleet = read_fleet(settings.comfy_urls, keys=settings.comfy_api_key, vram_gb=settings.gpu_vram_gb)
         servers = [
             await stack.enter_async_context(
@@ -114,6 +118,7 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
             operations=Operations(crew, engine),
             catalogue=TemplateCatalogue(library=library, listings=listings),
             workshop=workshop,
+            uploads=uploads,
             events=events,
             clock=clock,
             relay=None if crew.is_alone else EventRelay(events, database),

@@ -183,7 +183,7 @@ def _house(middle: Middle) -> House:
         studio=middle.engine,
         admin=middle.operations,
         catalogue=middle.catalogue,
-        intake=UploadIntake(middle.workshop, database.blobs),
+        intake=UploadIntake(middle.uploads, database.blobs),
         jobs=database.jobs,
         blobs=database.blobs,
         outbox=database.outbox,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import discord
 
+from modules.discord.attachments import AttachmentReader
 from modules.discord.checks import check_wish, weight_of
-from modules.discord.downloads import read_url
 from modules.discord.guilds import Guilds, is_complete
 from modules.discord.house import DiscordOptions, House
 from modules.discord.menu_pictures import MenuPictures
-from modules.discord.message_files import MessageFile, images_of
+from modules.discord.message_files import MessageFile, as_message_file, images_of
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.domain.catalogue import Wish
@@ -25,10 +23,6 @@ from modules.domain.ports import Ticket
 from modules.domain.recipes import Recipe
 from modules.domain.records import PersonSettings
 from modules.domain.sessions import Session
-from modules.utils.images import read_recipe
-
-#: Uploads larger than this are refused before they are read (durability.md, Security).
-MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +43,7 @@ class Asking:
         self._rooms = rooms
         self._options = options
         self._menu_pictures = MenuPictures()
+        self._attachments = AttachmentReader(house.intake, options.cdn_hosts)
 
     async def ask(
         self,
@@ -109,9 +104,9 @@ class Asking:
             if blob_id is not None and await self._house.blobs.get(blob_id) is None:
                 raise FulletError(ErrorCode.PICTURE_GONE)
 
-    async def upload(self, attached: discord.Attachment | MessageFile) -> BlobId:
-        """Read, check and keep somebody's picture. Its address is not kept. Raises PICTURE_*."""
-        return await self._house.intake.take(await self._read(attached), filename=attached.filename)
+    async def upload(self, user_id: UserId, attached: discord.Attachment | MessageFile) -> BlobId:
+        """Read, check and keep somebody's picture. Its address is not kept. Raises PICTURE_*, PICTURES_BUSY."""
+        return await self._attachments.picture(user_id, as_message_file(attached))
 
     def remember_picture(self, interaction: discord.Interaction, message_id: int, file: MessageFile) -> None:
         """For the window that opens now on this message: the channel may be closed to us, the interaction brought the address."""
@@ -124,7 +119,7 @@ class Asking:
         """
         file = self._menu_pictures.of(interaction.user.id, message_id, self._house.clock.now())
         if file is not None:
-            return await self.upload(file)
+            return await self.upload(UserId(interaction.user.id), file)
         channel = interaction.channel
         if not isinstance(channel, discord.abc.Messageable):
             raise FulletError(ErrorCode.MESSAGE_OUT_OF_REACH)
@@ -135,28 +130,16 @@ class Asking:
         images = images_of(message)
         if not images:
             raise FulletError(ErrorCode.PICTURE_GONE)
-        return await self.upload(images[0])
+        return await self.upload(UserId(interaction.user.id), images[0])
 
-    async def recipe_in(self, attached: discord.Attachment | MessageFile) -> str | None:
+    async def recipe_in(self, interaction: discord.Interaction, attached: discord.Attachment | MessageFile) -> str | None:
         """The recipe that we wrote into a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*."""
-        data = await self._read(attached)
-        if attached.filename.lower().endswith(".json"):
-            return data.decode("utf-8", "replace")
-        return await asyncio.to_thread(read_recipe, data)
-
-    async def _read(self, attached: discord.Attachment | MessageFile) -> bytes:
-        if (attached.size or 0) > MAX_UPLOAD_BYTES:
-            raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_BYTES // 1024**2)
-        # A picture that lies elsewhere is read from Discord's copy of it: we ask no host but Discord's.
-        for url in (attached.url, attached.proxy_url):
-            if urlsplit(url).hostname in self._options.cdn_hosts:
-                return await read_url(url, max_bytes=MAX_UPLOAD_BYTES)
-        raise FulletError(ErrorCode.PICTURE_GONE)
+        return await self._attachments.recipe(UserId(interaction.user.id), as_message_file(attached))
 
     async def picture_for_edit(self, interaction: discord.Interaction, image: discord.Attachment | None) -> BlobId:
         """The attached picture, else the last one of the person's session. Raises PICTURE_MISSING."""
         if image is not None:
-            return await self.upload(image)
+            return await self.upload(UserId(interaction.user.id), image)
         last = await self._house.blobs.last_of(UserId(interaction.user.id))
         if last is None:
             raise FulletError(ErrorCode.PICTURE_MISSING)

@@ -74,7 +74,7 @@ class Edits:
         REFERENCE_NOT_TAKEN."""
         wishes.edit(self._models(), BlobId(""), "a trial", reference=BlobId(""))  # said now, not when the words are typed
         user_id = UserId(interaction.user.id)
-        blob_id = await self._asking.upload(file)
+        blob_id = await self._asking.upload(user_id, file)
         await self._house.blobs.keep_reference(user_id, blob_id)
         picture = await self._house.blobs.get(blob_id)
         if picture is None:

@@ -27,6 +27,7 @@ class MessageFile:
     proxy_url: str = field(default="", repr=False)  #: Discord's own copy of a picture that lies elsewhere
     content_type: str = ""
     size: int | None = None  #: bytes; components and embeds do not tell it
+    pixels: int = 0  #: width times height; 0 where Discord does not tell it
 
     @classmethod
     def of(cls, attachment: discord.Attachment) -> MessageFile:
@@ -37,6 +38,7 @@ class MessageFile:
             proxy_url=attachment.proxy_url,
             content_type=attachment.content_type or "",
             size=attachment.size,
+            pixels=(attachment.width or 0) * (attachment.height or 0),
         )
 
     @property
@@ -45,6 +47,11 @@ class MessageFile:
         if self.content_type:
             return self.content_type.startswith("image/")
         return PurePosixPath(self.filename).suffix.lower() in _IMAGE_SUFFIXES
+
+
+def as_message_file(attached: discord.Attachment | MessageFile) -> MessageFile:
+    """The same file in our words."""
+    return attached if isinstance(attached, MessageFile) else MessageFile.of(attached)
 
 
 def files_of(message: discord.Message | discord.MessageSnapshot) -> list[MessageFile]:
@@ -93,6 +100,7 @@ def _of_media(media: discord.UnfurledMediaItem, *, filename: str | None = None, 
         proxy_url=media.proxy_url or "",
         content_type=media.content_type or "",
         size=size,
+        pixels=(media.width or 0) * (media.height or 0),
     )
 
 

@@ -43,7 +43,7 @@ class Recalls:
     async def show(self, interaction: Interaction, attachment: discord.Attachment | MessageFile) -> None:
         """The recipe in a file, with what can be done with it; or that there is none. Raises PICTURE_*."""
         texts = await self._voices.for_person(interaction)
-        recipe = await self._read(attachment)
+        recipe = await self._read(interaction, attachment)
         if recipe is None:
             await show_privately(interaction, notice(texts("recall.none")))
             return
@@ -58,7 +58,7 @@ class Recalls:
             await self._form.open(interaction, await self._draft_of_message(interaction, press.argument))
             return
         shown = files_of(interaction.message) if interaction.message else []
-        recipe = await self._read(shown[0]) if shown else None
+        recipe = await self._read(interaction, shown[0]) if shown else None
         if recipe is None:
             raise FulletError(ErrorCode.RECIPE_GONE)
         spec = self._spec(recipe.draft)
@@ -83,7 +83,7 @@ class Recalls:
         check_addressee(message, interaction)
         for file in files_of(message):
             try:
-                recipe = await self._read(file)
+                recipe = await self._read(interaction, file)
             except FulletError:
                 continue
             if recipe is not None:
@@ -91,8 +91,8 @@ class Recalls:
         quoted = _QUOTE.search("\n".join(texts_of(message.components)))
         return Draft(prompt=_ESCAPED.sub(r"\1", quoted[1]).removesuffix("…")) if quoted else None
 
-    async def _read(self, attachment: discord.Attachment | MessageFile) -> WrittenRecipe | None:
-        text = await self._asking.recipe_in(attachment)
+    async def _read(self, interaction: Interaction, attachment: discord.Attachment | MessageFile) -> WrittenRecipe | None:
+        text = await self._asking.recipe_in(interaction, attachment)
         return read_written(text) if text is not None else None
 
     def _spec(self, draft: Draft) -> ModelSpec | None:

@@ -29,6 +29,9 @@ class ErrorCode(StrEnum):
     PICTURE_BROKEN = "picture_broken"
     PICTURE_TOO_LARGE = "picture_too_large"  # limit_mib
     PICTURE_TOO_MANY_PIXELS = "picture_too_many_pixels"  # limit_megapixels
+    PICTURE_TOO_COMPLEX = "picture_too_complex"
+    PICTURES_BUSY = "pictures_busy"
+    PICTURE_UNDER_WAY = "picture_under_way"
     PICTURE_GONE = "picture_gone"
     MESSAGE_OUT_OF_REACH = "message_out_of_reach"
     REFERENCE_NOT_TAKEN = "reference_not_taken"  # model

@@ -10,6 +10,12 @@ from typing import NewType, Self
 #: Name of stored bytes (an uploaded or generated picture); a lower-case UUID.
 BlobId = NewType("BlobId", str)
 
+#: Files over this are refused unread. Discord takes 10 MiB from everybody and 50 MiB with Nitro Basic or in a server of boost
+#: level 2 (FACTS: files); Nitro's 500 MB would be held in memory. A phone's photo of 48 megapixels has 10 to 25 MiB.
+MAX_UPLOAD_BYTES = 50 * 1024 * 1024
+#: Pictures over this are refused before they are decoded: 48 and 50 megapixels are what phones take.
+MAX_UPLOAD_PIXELS = 51_000_000
+
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[x×X*,]\s*(\d{1,6})\s*")
 
 

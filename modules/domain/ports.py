@@ -189,8 +189,19 @@ class Catalogue(Protocol):
 class PictureIntake(Protocol):
     """Uploads, made safe (durability.md, Security)."""
 
-    async def take(self, data: bytes, *, filename: str) -> BlobId:
+    def turn(self, user_id: UserId) -> AbstractAsyncContextManager[None]:
+        """The time in which a person's file is read and taken in: one a person at once, and few together.
+
+        Raises PICTURE_UNDER_WAY when several files of theirs wait already, PICTURES_BUSY after waiting too long.
+        """
+        ...
+
+    async def take(self, data: bytes) -> BlobId:
         """Check, decode, re-encode and store an uploaded picture. Raises PICTURE_*."""
+        ...
+
+    async def read_recipe(self, data: bytes) -> str | None:
+        """The recipe that we wrote into a picture's file; None for any other file. Raises PICTURE_TOO_COMPLEX, PICTURES_BUSY."""
         ...
 
 

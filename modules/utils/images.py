@@ -1,6 +1,7 @@
-"""Pictures in and out: uploads made safe, outputs stripped of foreign metadata, small ones for previews. The only user of Pillow.
+"""Outputs stripped of foreign metadata, files made to fit a limit, small ones for previews; and what uploads share with them.
 
-The functions are pure and synchronous; `PictureWorkshop` runs them off the event loop, a bounded number at a time.
+The functions are pure and synchronous; `PictureWorkshop` runs them off the event loop, a bounded number at a time. Files that
+people send are decoded in a process of their own (`upload_process.py`); only it, this module and `upload_images.py` use Pillow.
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import PurePath
 from types import TracebackType
 from typing import Self, TypeVar
 
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions, Picture, PictureFormat
 from modules.utils.png_chunks import repacked
 
-#: Limits on uploads, ours. Discord's own limit without boosts is 10 MiB as well.
-MAX_UPLOAD_MIB = 10
-MAX_UPLOAD_PIXELS = 16_000_000
-#: Outputs may be larger than what people may send: a 4x upscale of one megapixel has 16.8 million pixels.
+#: A 4x upscale of one megapixel has 16.8 million pixels.
 MAX_OUTPUT_PIXELS = 64_000_000
 MAX_PREVIEW_SIDE_PX = 512
 MAX_PREVIEW_BYTES = 40_000
@@ -41,44 +38,22 @@ _OURS = "FuLLet"
 _ASCII = b"ASCII\0\0\0"
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
-_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp"})
-_FORMATS = ("PNG", "JPEG", "WEBP")
-#: How files of these formats begin; one that begins so and does not open is broken, any other is of the wrong type.
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+#: What servers write, and what we write ourselves.
+OUTPUT_FORMATS = ("PNG", "JPEG", "WEBP")
+#: How pictures begin; a file that begins so and does not open is broken, any other is of the wrong type.
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+_AVIF = b"ftypavif"
 #: What Pillow is known to raise on damaged files, besides OSError (which includes UnidentifiedImageError).
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, struct.error, zlib.error)
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 #: How our PNG are packed: zlib looks for runs only. Against its ordinary search at the fastest level that took 0.65 of the
 #: time on a photo-like megapixel, 0.9 on a smooth one and as long on a drawing, and every file was smaller.
-_PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-_UPLOAD_JPEG_QUALITY = 95
+PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 #: Steps down when a file must fit under an upload limit, the first that fits wins.
 _WEBP_QUALITIES = (95, 90, 80)
 _JPEG_QUALITIES = (85, 75)
 _SHRINK = 0.75
 _PREVIEW_QUALITIES = (80, 65, 50, 35)
-
-
-# --- uploads ------------------------------------------------------------------------------------------------------------
-
-
-def sanitise_upload(data: bytes, *, filename: str) -> Picture:
-    """Decode what a person sent and encode it anew: first frame, upright, without metadata or transparency.
-
-    Lossless sources become PNG, JPEG stays JPEG (quality 95, full colour). Raises PICTURE_TOO_LARGE (limit_mib),
-    PICTURE_WRONG_TYPE, PICTURE_TOO_MANY_PIXELS (limit_megapixels), PICTURE_BROKEN.
-    """
-    if len(data) > MAX_UPLOAD_MIB * 1024 * 1024:
-        raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=MAX_UPLOAD_MIB)
-    if PurePath(filename).suffix.lower() not in _EXTENSIONS:
-        raise FulletError(ErrorCode.PICTURE_WRONG_TYPE)
-    with _opened(data, max_pixels=MAX_UPLOAD_PIXELS) as image:
-        is_jpeg = image.format == "JPEG"
-        upright = ImageOps.exif_transpose(image)
-        plain = _flat_rgb(upright)
-    if is_jpeg:
-        return _picture(plain, PictureFormat.JPEG, quality=_UPLOAD_JPEG_QUALITY, subsampling=0)
-    return _picture(plain, PictureFormat.PNG, **_PNG_PACKING)
 
 
 # --- outputs ------------------------------------------------------------------------------------------------------------
@@ -92,20 +67,20 @@ def finish_output(data: bytes, *, recipe: str | None = None) -> Picture:
     not decode to its last row, PICTURE_TOO_MANY_PIXELS.
     """
     texts = {} if recipe is None else {RECIPE_CHUNK: recipe}
-    with _opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+    with opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
         if image.format == "PNG" and (plain_file := repacked(data, texts=texts)) is not None:
             return Picture(data=plain_file, format=PictureFormat.PNG, size=Dimensions(*image.size))
-        plain = image.convert("RGBA") if _is_transparent(image) else _flat_rgb(image)
+        plain = image.convert("RGBA") if is_transparent(image) else flat_rgb(image)
     chunks = PngImagePlugin.PngInfo()
     for keyword, text in texts.items():
         chunks.add_itxt(keyword, text)
-    return _picture(plain, PictureFormat.PNG, **_PNG_PACKING, pnginfo=chunks)
+    return encode_picture(plain, PictureFormat.PNG, **PNG_PACKING, pnginfo=chunks)
 
 
 def read_recipe(data: bytes) -> str | None:
     """The recipe (JSON) that we wrote into a file of ours; None for any other. Whoever sends a file may have forged it."""
     try:
-        with _opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+        with opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
             return _recipe_of(image)
     except FulletError:
         return None
@@ -118,27 +93,38 @@ def fit_under(picture: Picture, max_bytes: int) -> Picture:
     """
     if picture.bytes_count <= max_bytes:
         return picture
-    with _opened(picture.data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+    with opened(picture.data, max_pixels=MAX_OUTPUT_PIXELS) as image:
         recipe = _recipe_of(image)
-        full = image.convert("RGBA") if _is_transparent(image) else _flat_rgb(image)
+        full = image.convert("RGBA") if is_transparent(image) else flat_rgb(image)
     for candidate in _ladder(full, b"" if recipe is None else _exif_with(recipe)):
         if candidate.bytes_count <= max_bytes:
             return candidate
     raise FulletError(ErrorCode.PICTURE_TOO_LARGE, limit_mib=max(1, max_bytes // (1024 * 1024)))
 
 
+def flatten(picture: Picture) -> Picture:
+    """The same picture on a white ground; the very same object where nothing is transparent. Raises PICTURE_BROKEN."""
+    if picture.format is PictureFormat.JPEG:
+        return picture
+    with opened(picture.data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+        if not is_transparent(image):
+            return picture
+        flat = flat_rgb(image)
+    return encode_picture(flat, PictureFormat.PNG, **PNG_PACKING)
+
+
 def shrink_to_jpeg(data: bytes, *, max_side_px: int = MAX_PREVIEW_SIDE_PX, max_bytes: int = MAX_PREVIEW_BYTES) -> bytes:
     """A small JPEG of a picture, for previews and thumbnails. Raises PICTURE_BROKEN."""
-    with _opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
+    with opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
         image.draft("RGB", (max_side_px, max_side_px))  # JPEG sources are decoded at a fraction of their size
-        small = _flat_rgb(image)
+        small = flat_rgb(image)
     small.thumbnail((max_side_px, max_side_px), Image.Resampling.BILINEAR, reducing_gap=2.0)
     while True:
         for quality in _PREVIEW_QUALITIES:
             jpeg = _encoded(small, PictureFormat.JPEG, quality=quality)
             if len(jpeg) <= max_bytes:
                 return jpeg
-        small = _scaled(small, _SHRINK)
+        small = scaled(small, _SHRINK)
 
 
 # --- off the loop -------------------------------------------------------------------------------------------------------
@@ -166,10 +152,6 @@ class PictureWorkshop:
         if self._threads is not None:
             await asyncio.to_thread(self._threads.shutdown)
 
-    async def sanitise_upload(self, data: bytes, *, filename: str) -> Picture:
-        """See the function of this name."""
-        return await self._work(lambda: sanitise_upload(data, filename=filename))
-
     async def finish_output(self, data: bytes, *, recipe: str | None = None) -> Picture:
         """See the function of this name."""
         return await self._work(lambda: finish_output(data, recipe=recipe))
@@ -177,6 +159,10 @@ class PictureWorkshop:
     async def fit_under(self, picture: Picture, max_bytes: int) -> Picture:
         """See the function of this name."""
         return picture if picture.bytes_count <= max_bytes else await self._work(lambda: fit_under(picture, max_bytes))
+
+    async def flatten(self, picture: Picture) -> Picture:
+        """See the function of this name."""
+        return await self._work(lambda: flatten(picture))
 
     async def shrink_to_jpeg(
         self, data: bytes, *, max_side_px: int = MAX_PREVIEW_SIDE_PX, max_bytes: int = MAX_PREVIEW_BYTES
@@ -194,29 +180,29 @@ class PictureWorkshop:
 
 
 @contextmanager
-def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
+def opened(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = OUTPUT_FORMATS) -> Iterator[Image.Image]:
     """The first frame, fully decoded; its size is checked before its pixels are touched."""
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise FulletError(ErrorCode.PICTURE_TOO_MANY_PIXELS, limit_megapixels=max_pixels // 1_000_000)
             yield image
     except _BOMB as error:
         raise FulletError(ErrorCode.PICTURE_TOO_MANY_PIXELS, limit_megapixels=max_pixels // 1_000_000) from error
     except _DAMAGE as error:
-        looks_right = data.startswith(_MAGIC)
+        looks_right = data.startswith(_MAGIC) or data[4:12] == _AVIF
         raise FulletError(ErrorCode.PICTURE_BROKEN if looks_right else ErrorCode.PICTURE_WRONG_TYPE) from error
 
 
-def _is_transparent(image: Image.Image) -> bool:
+def is_transparent(image: Image.Image) -> bool:
     return "A" in image.getbands() or "transparency" in image.info
 
 
-def _flat_rgb(image: Image.Image) -> Image.Image:
+def flat_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB; what was transparent becomes white, 16-bit greys are scaled instead of clipped."""
     if image.mode.startswith("I"):
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    if not _is_transparent(image):
+    if not is_transparent(image):
         return image.convert("RGB")
     layer = image.convert("RGBA")
     ground = Image.new("RGBA", layer.size, "white")
@@ -245,22 +231,22 @@ def _exif_with(recipe: str) -> bytes:
 def _ladder(image: Image.Image, exif: bytes) -> Iterator[Picture]:
     """Ever smaller files of one picture, best first."""
     for quality in _WEBP_QUALITIES:
-        yield _picture(image, PictureFormat.WEBP, quality=quality, method=2, exif=exif)
-    flat = _flat_rgb(image)
+        yield encode_picture(image, PictureFormat.WEBP, quality=quality, method=2, exif=exif)
+    flat = flat_rgb(image)
     while True:
         for quality in _JPEG_QUALITIES:
-            yield _picture(flat, PictureFormat.JPEG, quality=quality, exif=exif)
+            yield encode_picture(flat, PictureFormat.JPEG, quality=quality, exif=exif)
         if max(flat.size) <= 64:
             return
-        flat = _scaled(flat, _SHRINK)
+        flat = scaled(flat, _SHRINK)
 
 
-def _scaled(image: Image.Image, factor: float) -> Image.Image:
+def scaled(image: Image.Image, factor: float) -> Image.Image:
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _picture(image: Image.Image, form: PictureFormat, **options: object) -> Picture:
+def encode_picture(image: Image.Image, form: PictureFormat, **options: object) -> Picture:
     return Picture(data=_encoded(image, form, **options), format=form, size=Dimensions(*image.size))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from modules.sandbox.comfy_server import ComfySandbox
 from tests.support.gpu_log import the_drawing
 from tests.support.person import Answer, Person, Seen
-from tests.support.pictures import a_bomb, a_picture, an_animation, kind_of, middle_color, pixels
+from tests.support.pictures import a_bomb, a_jpeg_of_scans, a_picture, an_animation, kind_of, middle_color, pixels
 from tests.support.program import WholeHouse
 from tests.support.wishing import PATIENCE_S, draw, is_result, pictures_on, results, seed_on, session
 
@@ -112,23 +112,28 @@ async def test_what_a_camera_wrote_into_a_photo_goes_no_further_and_the_photo_st
     assert b"home" not in data
 
 
-async def test_of_an_animation_the_first_frame_is_taken(house: WholeHouse, guest: Person) -> None:
-    await edited(guest, "freeze the animation", file=("moving.webp", an_animation(("red", "blue"))))
-    data = (await given(house.gpus[0], "freeze the animation")).read_bytes()
-    assert kind_of(data) == "PNG"
+@pytest.mark.parametrize(("form", "kind"), [("WEBP", "JPEG"), ("GIF", "PNG")])
+async def test_of_an_animation_the_first_frame_is_taken(house: WholeHouse, guest: Person, form: str, kind: str) -> None:
+    words = f"freeze the {form}"
+    await edited(guest, words, file=(f"moving.{form.lower()}", an_animation(("red", "blue"), form)))
+    data = (await given(house.gpus[0], words)).read_bytes()
+    assert kind_of(data) == kind
     assert middle_color(data) == pytest.approx(RED, abs=3)
 
 
-async def test_a_picture_of_sixteen_megapixels_is_taken(guest: Person) -> None:
-    await edited(guest, "paint over all of it", file=("large.jpg", a_picture("green", (4000, 4000), "JPEG")))
+async def test_a_photo_of_thirty_megapixels_is_scaled_down(house: WholeHouse, guest: Person) -> None:
+    await edited(guest, "paint over all of it", file=("large.jpg", a_picture("green", (6000, 5000), "JPEG")))
+    data = (await given(house.gpus[0], "paint over all of it")).read_bytes()
+    (width, height), _ = pixels(data)
+    assert width * height <= 16_000_000
+    assert width / height == pytest.approx(6 / 5, rel=0.01)
 
 
-BIG = a_picture("green", (6000, 5000), "JPEG")
 MISSING = "There is no picture to edit yet. Attach one, or post one in your session first."
-WRONG_TYPE = "That file isn't a picture I can read. PNG, JPEG and WEBP work."
+WRONG_TYPE = "That file isn't a picture I can read. PNG, JPEG, WEBP, AVIF and GIF work; save a HEIC photo as JPEG first."
 BROKEN = "That picture is damaged and can't be opened. Save it again and send it once more."
-TOO_MANY_PIXELS = "That picture is too large. Up to 16 megapixels work; scale it down and try again."
-TOO_BIG = "That file is too big. Up to 10 MiB works; save it smaller and try again."
+TOO_MANY_PIXELS = "That picture is too large. Up to 51 megapixels work; scale it down and try again."
+TOO_COMPLEX = "That picture takes too much work to open. Save it anew, or smaller, and send it once more."
 
 
 @pytest.mark.parametrize(
@@ -136,14 +141,12 @@ TOO_BIG = "That file is too big. Up to 10 MiB works; save it smaller and try aga
     [
         pytest.param("notes.txt", b"hello", WRONG_TYPE, id="wrong extension"),
         pytest.param("notes.png", b"hello", WRONG_TYPE, id="a text that calls itself a picture"),
-        pytest.param("moving.gif", an_animation(form="GIF"), WRONG_TYPE, id="gif"),
-        pytest.param("moving.png", an_animation(form="GIF"), WRONG_TYPE, id="gif that calls itself png"),
+        pytest.param("photo.heic", a_picture(), WRONG_TYPE, id="heic"),
         pytest.param("empty.png", b"", WRONG_TYPE, id="nothing at all"),
         pytest.param("half.png", a_picture(size=(900, 900))[:600], BROKEN, id="cut off"),
         pytest.param("half.jpg", a_picture("red", (900, 900), "JPEG")[:600], BROKEN, id="cut off jpeg"),
         pytest.param("bomb.png", a_bomb(), TOO_MANY_PIXELS, id="decompression bomb"),
-        pytest.param("big.jpg", BIG, TOO_MANY_PIXELS, id="30 megapixels"),
-        pytest.param("heavy.png", a_picture() + bytes(12 * 1024 * 1024), TOO_BIG, id="12 MB"),
+        pytest.param("slow.jpg", a_jpeg_of_scans(4000, 200), TOO_COMPLEX, id="200 scans"),
     ],
 )
 async def test_a_file_that_cannot_be_used_is_refused_in_a_sentence_and_nothing_is_queued(

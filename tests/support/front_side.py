@@ -54,6 +54,7 @@ from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
 from modules.utils.images import PictureWorkshop
 from modules.utils.intake import UploadIntake
+from modules.utils.upload_process import UploadProcess
 from tests.support.comfy_side import the_library
 from tests.support.split_roles import Part, a_part, in_touch
 
@@ -312,13 +313,21 @@ class FrontDoor:
     """The world around the bot: it stays while the bot is started, stopped and started again."""
 
     def __init__(
-        self, sandbox: DiscordSandbox, database: Database, workshop: PictureWorkshop, clock: Clock, *, split_on: str | None = None
+        self,
+        sandbox: DiscordSandbox,
+        database: Database,
+        workshop: PictureWorkshop,
+        uploads: UploadProcess,
+        clock: Clock,
+        *,
+        split_on: str | None = None,
     ) -> None:
         """`split_on`: the PostgreSQL that gateway, worker and courier share; without it all are one process."""
         self.sandbox = sandbox
         self.database = database
         self.split_on = split_on
         self.workshop = workshop
+        self.uploads = uploads
         self.clock = clock
         self.library = the_library()
         self.listings = Listings()  #: what the servers have; empty: no server was ever reached
@@ -384,7 +393,7 @@ class FrontDoor:
             studio=studio,
             admin=studio,
             catalogue=TemplateCatalogue(library=self.library, listings=self.listings),
-            intake=UploadIntake(self.workshop, database.blobs),
+            intake=UploadIntake(self.uploads, database.blobs),
             jobs=database.jobs,
             blobs=database.blobs,
             outbox=database.outbox,
@@ -422,5 +431,6 @@ async def front_door(folder: Path, *, split_on: str | None = None, **sandbox_opt
         sandbox = await stack.enter_async_context(DiscordSandbox(**sandbox_options))  # type: ignore[arg-type] # passed through
         database = await stack.enter_async_context(open_database(split_on, data_dir=folder, clock=clock))
         workshop = await stack.enter_async_context(PictureWorkshop())
+        uploads = await stack.enter_async_context(UploadProcess())
         use_endpoint(sandbox.api_base, sandbox.gateway_url)
-        yield FrontDoor(sandbox, database, workshop, clock, split_on=split_on)
+        yield FrontDoor(sandbox, database, workshop, uploads, clock, split_on=split_on)

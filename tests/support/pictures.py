@@ -7,7 +7,48 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+from hypothesis import strategies as st
 from PIL import Image
+
+#: Bytes changed here and there: (place, value).
+DAMAGE = st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), min_size=1, max_size=8)
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Image.Image:
+    """A file as a picture."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def a_photo(width: int = 64, height: int = 48, noise: int = 60) -> Image.Image:
+    """Noise over a gradient: compresses about as badly as a photograph."""
+    grain = Image.effect_noise((width, height), noise)
+    return Image.merge(
+        "RGB", [grain, Image.linear_gradient("L").resize((width, height)), grain.transpose(Image.Transpose.ROTATE_180)]
+    )
+
+
+def damaged(data: bytes, damage: list[tuple[int, int]]) -> bytes:
+    """The file with some of its bytes changed."""
+    changed = bytearray(data)
+    for place, value in damage:
+        changed[place % len(changed)] = value
+    return bytes(changed)
+
+
+def a_jpeg_of_scans(side_px: int, more: int) -> bytes:
+    """A valid progressive JPEG of one colour whose last scan is there `more` times over: a pass over all pixels in 31 bytes."""
+    data = encoded(Image.new("RGB", (side_px, side_px), (120, 130, 140)), "JPEG", progressive=True, quality=50)
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last_scan * more + data[-2:]
 
 
 def a_picture(color: str = "teal", size: tuple[int, int] = (320, 240), form: str = "PNG", **options: object) -> bytes:

@@ -95,7 +95,7 @@ class ImageCommands(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         chosen_seed = seed_number(seed or "")
         source = await self.bot.asking.picture_for_edit(interaction, image)
-        beside = await self.bot.asking.upload(reference) if reference else None
+        beside = await self.bot.asking.upload(UserId(interaction.user.id), reference) if reference else None
         done = await self.bot.edits.ask(interaction, source, prompt, reference=beside, seed=chosen_seed)
         await self._show_place(interaction, done)
 

@@ -10,6 +10,8 @@ import discord
 import structlog
 from discord.ext import commands
 
+from modules.discord.attachments import looks_like_picture
+from modules.discord.message_files import MessageFile
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.wording import spec_of
 from modules.domain.errors import FulletError
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 #: A person who writes to the bot directly is told where it works, once in this time.
 TOLD_EVERY_S = 600.0
 #: People remembered for that.
@@ -82,11 +83,11 @@ class Sessions(commands.Cog):
         return self.bot.voices.for_guild(message.guild or only)
 
     async def _remember(self, message: discord.Message, owner: UserId) -> None:
-        pictures = [attached for attached in message.attachments if attached.filename.lower().endswith(PICTURE_ENDINGS)]
+        pictures = [attached for attached in message.attachments if looks_like_picture(MessageFile.of(attached))]
         texts = await self._texts_of(owner, message)
         try:
             # The last picture, or the last file: what is no picture gets the sentence that says so.
-            blob_id = await self.bot.asking.upload((pictures or message.attachments)[-1])
+            blob_id = await self.bot.asking.upload(owner, (pictures or message.attachments)[-1])
         except FulletError as error:
             await message.reply(self.bot.failures.sentence(error, texts), mention_author=False)
             return

@@ -128,7 +128,7 @@ async def test_imagine_does_not_forget_the_remembered_picture(front: Front, peop
     [
         ("notes.txt", b"hello", "isn't a picture I can read"),
         ("broken.png", b"\x89PNG\r\n\x1a\n nothing", "picture"),
-        ("big.png", bytes(10 * 1024 * 1024 + 1), "Up to 10 MiB works"),
+        ("cat.heic", a_png().data, "save a HEIC photo as JPEG first"),
     ],
 )
 async def test_a_file_that_is_no_good_is_refused_in_words(
