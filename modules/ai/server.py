@@ -21,7 +21,7 @@ from modules.ai.provenance import recipe_text
 from modules.ai.runs import Run
 from modules.ai.server_files import ServerFiles
 from modules.ai.socket import EventSocket
-from modules.ai.workflows.plan import BuiltWorkflow, MergeForm, WorkflowPlanner
+from modules.ai.workflows.plan import BuiltWorkflow, InputPicture, MergeForm, WorkflowPlanner
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import Attempt, AttemptId, ServerName, Slot, WorkClass
@@ -196,21 +196,23 @@ class ComfyServer:
                 return True
         return await self._client.has_file(run.built.file_of_slot[0])
 
-    async def _upload_inputs(self, attempt: Attempt) -> dict[BlobId, str]:
+    async def _upload_inputs(self, attempt: Attempt) -> dict[InputPicture, str]:
         """Every input picture once, under its own name; the names the server gave them."""
-        uploads: dict[BlobId, str] = {}
+        uploads: dict[InputPicture, str] = {}
         for slot in attempt.slots:
-            recipe = next(job.recipe for job in attempt.jobs if job.id == slot.job_id)
-            for blob in (recipe.source, recipe.reference):
-                if blob is not None and blob not in uploads:
-                    uploads[blob] = await self._upload(blob, slot)
+            job = next(job for job in attempt.jobs if job.id == slot.job_id)
+            for wanted in self._planner.input_pictures(job):
+                if wanted not in uploads:
+                    uploads[wanted] = await self._upload(wanted, slot)
         return uploads
 
-    async def _upload(self, blob: BlobId, slot: Slot) -> str:
-        picture = await self._blobs.get(blob)
-        if picture is None:
+    async def _upload(self, wanted: InputPicture, slot: Slot) -> str:
+        stored = await self._blobs.get(wanted.blob_id)
+        if stored is None:
             raise FulletError(ErrorCode.PICTURE_GONE, guilty=slot.index)
-        name = f"{blob}.{picture.format.extension}"
+        picture = stored if wanted.with_transparency else await self._workshop.flatten(stored)
+        form = "" if picture is stored else "-flat"  # two forms of a picture are two files
+        name = f"{wanted.blob_id}{form}.{picture.format.extension}"
         answer = await self._client.upload(picture.data, name=name, folder=UPLOAD_FOLDER, media_type=picture.format.media_type)
         return answer.reference
 
@@ -349,8 +351,8 @@ class ComfyServer:
         if known is not None:
             return known
         facts = self._facts or await self.refresh()
-        blobs = (blob for job in attempt.jobs for blob in (job.recipe.source, job.recipe.reference) if blob is not None)
-        uploads = {blob: f"{UPLOAD_FOLDER}/{blob}.png" for blob in blobs}
+        pictures = (picture for job in attempt.jobs for picture in self._planner.input_pictures(job))
+        uploads = {picture: f"{UPLOAD_FOLDER}/{picture.blob_id}.png" for picture in pictures}
         form = await self._posted_form(str(attempt.id))
         return self._keep(Run(attempt, self._planner.build(attempt, facts, uploads=uploads, form=form), client_id=None))
 

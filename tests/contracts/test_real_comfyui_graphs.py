@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings, ServerListing
-from modules.ai.workflows.plan import MergeForm
+from modules.ai.workflows.plan import InputPicture, MergeForm
 from modules.ai.workflows.planner import Planner
 from modules.ai.workflows.template import Library, read_template
 from modules.domain.catalogue import Wish, WorkflowKind
@@ -171,11 +171,11 @@ def wishes(name: str, *prompts: str, **rest: Any) -> list[Wish]:
     ]
 
 
-async def uploads_for(server: RealServer, attempt: Attempt) -> dict[BlobId, str]:
+async def uploads_for(server: RealServer, attempt: Attempt) -> dict[InputPicture, str]:
     if not any(job.recipe.source for job in attempt.jobs):
         return {}
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-    return {PICTURE: await server.comfy.upload(picture)}
+    return {InputPicture(PICTURE): await server.comfy.upload(picture)}
 
 
 async def compared(server: RealServer, attempt: Attempt, form: MergeForm, capability: MergeCapability) -> list[float]:

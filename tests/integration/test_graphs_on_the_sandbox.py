@@ -12,7 +12,7 @@ from PIL import Image
 from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings
 from modules.ai.node_pack import find_pack
-from modules.ai.workflows.plan import MergeForm
+from modules.ai.workflows.plan import InputPicture, MergeForm
 from modules.ai.workflows.planner import Planner
 from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.images import BlobId, Dimensions
@@ -42,10 +42,10 @@ class House:
         self.catalogue = TemplateCatalogue(library=the_library(), listings=listings)
         self.planner = Planner(library=the_library(), listings=listings)
 
-    async def uploads(self, attempt: Attempt) -> dict[BlobId, str]:
+    async def uploads(self, attempt: Attempt) -> dict[InputPicture, str]:
         if not any(job.recipe.source for job in attempt.jobs):
             return {}
-        return {PICTURE: await self.comfy.upload(Image.linear_gradient("L").resize((96, 64)).convert("RGB"))}
+        return {InputPicture(PICTURE): await self.comfy.upload(Image.linear_gradient("L").resize((96, 64)).convert("RGB"))}
 
 
 @pytest.fixture
@@ -82,9 +82,10 @@ async def test_every_template_runs_in_every_form_and_every_slot_has_its_file(
 async def test_each_persons_reference_reaches_only_their_own_picture(house: House) -> None:
     """Three edits of one picture by the same words and seed, merged: they differ by what each was told to look at as well."""
     uploads = {
-        BlobId(colour): await house.comfy.upload(Image.new("RGB", (96, 64), colour)) for colour in ("green", "red", "blue")
+        InputPicture(BlobId(colour)): await house.comfy.upload(Image.new("RGB", (96, 64), colour))
+        for colour in ("green", "red", "blue")
     }
-    uploads[PICTURE] = uploads.pop(BlobId("green"))
+    uploads[InputPicture(PICTURE)] = uploads.pop(InputPicture(BlobId("green")))
     told = [BlobId("red"), BlobId("blue"), BlobId("red")]
     [plain] = wishes(ModelName("flux"), WorkflowKind.EDIT, 1)
     attempt = attempt_of(house.catalogue, *(replace(plain, reference=reference) for reference in told))

@@ -72,11 +72,16 @@ class ComfySide:
 
 @asynccontextmanager
 async def comfy_side(
-    sandbox: ComfySandbox, *, key: str | None = None, mode: MergeMode = MergeMode.AUTO, patience: Patience = QUICK
+    sandbox: ComfySandbox,
+    *,
+    key: str | None = None,
+    mode: MergeMode = MergeMode.AUTO,
+    patience: Patience = QUICK,
+    library: Library | None = None,
 ) -> AsyncIterator[ComfySide]:
     """Connect to a running stand-in, met once."""
     listings, blobs = Listings(), BlobsInMemory()
-    planner = Planner(library=the_library(), listings=listings, mode=mode)
+    planner = Planner(library=library or the_library(), listings=listings, mode=mode)
     async with (
         PictureWorkshop() as workshop,
         ComfyServer(

@@ -20,10 +20,10 @@ from uuid import UUID, uuid4
 from modules.ai.catalogue import TemplateCatalogue
 from modules.ai.listing import Listings, ServerListing
 from modules.ai.workflows.gain import MergeMode
+from modules.ai.workflows.plan import InputPicture
 from modules.ai.workflows.planner import Planner
 from modules.ai.workflows.template import Library, load_library
 from modules.domain.catalogue import Wish
-from modules.domain.images import BlobId
 from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobState, Origin, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, InteractionId, UserId
 from modules.domain.recipes import Recipe
@@ -139,10 +139,10 @@ def attempt_of(catalogue: TemplateCatalogue, *wishes: Wish) -> Attempt:
     return an_attempt(*(a_job(*catalogue.resolve(wish)) for wish in wishes))
 
 
-def uploads_of(attempt: Attempt) -> dict[BlobId, str]:
+def uploads_of(attempt: Attempt) -> dict[InputPicture, str]:
     """A name on the server for every input picture."""
     blobs = {blob for job in attempt.jobs for blob in (job.recipe.source, job.recipe.reference) if blob is not None}
-    return {blob: f"fullet/{blob}.png" for blob in sorted(blobs)}
+    return {InputPicture(blob): f"fullet/{blob}.png" for blob in sorted(blobs)}
 
 
 def single(job: Job, index: int) -> Job:

@@ -15,6 +15,7 @@ from modules.ai.workflows.binding import bind, fit
 from modules.ai.workflows.graph import Link, Node, to_api, upstream
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace
+from modules.ai.workflows.plan import InputPicture
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Template, read_template
 from modules.domain.errors import ErrorCode, FulletError
@@ -23,7 +24,7 @@ from modules.domain.recipes import MAX_SEED, Lora, ModelName, Recipe, Seed, Work
 from tests.support.graphs import ROOT, a_listing, an_object_info, faults_of, the_library
 
 PICTURE, BESIDE = BlobId("a"), BlobId("b")
-UPLOADS = {PICTURE: "fullet/a.png", BESIDE: "fullet/b.png"}
+UPLOADS = {InputPicture(PICTURE): "fullet/a.png", InputPicture(BESIDE): "fullet/b.png"}
 TEMPLATES = sorted(the_library().templates)
 
 
@@ -80,8 +81,8 @@ def test_only_mapped_inputs_change_and_they_hold_the_recipe(recipe: Recipe, seed
         Role.STEPS: recipe.steps,
         Role.CFG: recipe.cfg,
         Role.DENOISE: recipe.denoise,
-        Role.SOURCE: UPLOADS[PICTURE],
-        Role.REFERENCE: UPLOADS[BESIDE],
+        Role.SOURCE: UPLOADS[InputPicture(PICTURE)],
+        Role.REFERENCE: UPLOADS[InputPicture(BESIDE)],
     }
     for node_id, node in graph.items():
         assert (node.class_type, node.inputs.keys()) == (before[node_id].class_type, before[node_id].inputs.keys())

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from modules.ai.listing import NodeClass, ServerListing
 from modules.ai.workflows.graph import Graph, Link, Node, Value, consumers, with_input
 from modules.ai.workflows.manifest import LoraPlace
+from modules.ai.workflows.plan import InputPicture
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Template
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId, Dimensions
+from modules.domain.images import Dimensions
 from modules.domain.recipes import Recipe, Seed
 
 #: Outputs of LoraLoader: the model, then the text encoder.
@@ -19,7 +20,7 @@ _LORA_MODEL, _LORA_CLIP = 0, 1
 _LATER_GRID_PX = 8
 
 
-def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[str, Node]:
+def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[InputPicture, str]) -> dict[str, Node]:
     """The template's graph for one picture of a recipe. `uploads`: input picture -> its name on the server.
 
     Without a reference picture, the nodes that would look at it are bypassed. Raises PICTURE_GONE when an input picture was not
@@ -38,12 +39,13 @@ def bind(template: Template, recipe: Recipe, *, seed: Seed, uploads: Mapping[Blo
     return graph
 
 
-def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[BlobId, str]) -> dict[Role, Value]:
+def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[InputPicture, str]) -> dict[Role, Value]:
     """What each role gets; roles the recipe leaves open keep the template's own value.
 
     So do numbers that the manifest does not name and nobody changed: several nodes may have several of them.
     """
     size, manifest = recipe.size, template.manifest
+    pictures = input_pictures(template, recipe)
     values: dict[Role, Value | None] = {
         Role.PROMPT: recipe.prompt,
         Role.NEGATIVE: recipe.negative_prompt or None,
@@ -56,8 +58,8 @@ def _values(template: Template, recipe: Recipe, seed: Seed, uploads: Mapping[Blo
         Role.DENOISE: recipe.denoise if manifest.denoise or recipe.denoise != template.own_number(Role.DENOISE) else None,
         Role.WIDTH: size.width_px if size else None,
         Role.HEIGHT: size.height_px if size else None,
-        Role.SOURCE: _uploaded(recipe.source, uploads) if template.shape.has(Role.SOURCE) else None,
-        Role.REFERENCE: _uploaded(recipe.reference, uploads) if recipe.reference is not None else None,
+        Role.SOURCE: _uploaded(pictures.get(Role.SOURCE), uploads) if template.shape.has(Role.SOURCE) else None,
+        Role.REFERENCE: _uploaded(pictures.get(Role.REFERENCE), uploads) if recipe.reference is not None else None,
         Role.CHECKPOINT: recipe.checkpoint,
     }
     return {role: value for role, value in values.items() if value is not None and template.shape.has(role)}
@@ -72,10 +74,16 @@ def _grow_later_sizes(graph: dict[str, Node], template: Template, size: Dimensio
                 with_input(graph, target.node, target.input, max(_LATER_GRID_PX, side_px))
 
 
-def _uploaded(blob_id: BlobId | None, uploads: Mapping[BlobId, str]) -> str:
-    if blob_id is None or blob_id not in uploads:
+def input_pictures(template: Template, recipe: Recipe) -> dict[Role, InputPicture]:
+    """The stored pictures of a recipe, each as the template takes it."""
+    given = {Role.SOURCE: recipe.source, Role.REFERENCE: recipe.reference}
+    return {role: InputPicture(blob, role in template.reads_transparency) for role, blob in given.items() if blob is not None}
+
+
+def _uploaded(picture: InputPicture | None, uploads: Mapping[InputPicture, str]) -> str:
+    if picture is None or picture not in uploads:
         raise FulletError(ErrorCode.PICTURE_GONE)
-    return uploads[blob_id]
+    return uploads[picture]
 
 
 def _insert_loras(graph: dict[str, Node], template: Template, recipe: Recipe) -> None:

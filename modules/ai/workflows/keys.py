@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from modules.ai.node_specs import canonical
-from modules.ai.workflows.binding import bind
+from modules.ai.workflows.binding import bind, input_pictures
 from modules.ai.workflows.graph import Graph, Node, to_api, with_input
 from modules.ai.workflows.manifest import Family, MergeLevel
+from modules.ai.workflows.plan import InputPicture
 from modules.ai.workflows.roles import LOAD_IMAGE, Role
 from modules.ai.workflows.template import Template, is_file_input
-from modules.domain.images import BlobId
 from modules.domain.jobs import WorkClass
 from modules.domain.recipes import Recipe, Seed
 
@@ -39,7 +39,7 @@ _UNKNOWN_MEGAPIXELS = 1.0
 
 def work_of(template: Template, recipe: Recipe) -> WorkClass:
     """The recipe's work, from the graph it will become."""
-    uploads = {blob_id: _ANY_PICTURE for blob_id in (recipe.source, recipe.reference) if blob_id is not None}
+    uploads = dict.fromkeys(input_pictures(template, recipe).values(), _ANY_PICTURE)
     graph = _with_one_spelling(bind(template, recipe, seed=recipe.seed, uploads=uploads))
     return WorkClass(
         exact_key=exact_key(template, recipe, uploads),
@@ -50,7 +50,7 @@ def work_of(template: Template, recipe: Recipe) -> WorkClass:
     )
 
 
-def exact_key(template: Template, recipe: Recipe, uploads: Mapping[BlobId, str]) -> str:
+def exact_key(template: Template, recipe: Recipe, uploads: Mapping[InputPicture, str]) -> str:
     """Equal for two recipes exactly when they may share one sampler pass.
 
     The key is the graph itself with everything blanked that may differ from slot to slot: prompt, negative, seed, guidance, the

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from modules.domain.images import BlobId, Dimensions
-from modules.domain.jobs import Attempt, WorkClass
+from modules.domain.jobs import Attempt, Job, WorkClass
 from modules.domain.servers import ServerFacts
+
+
+class InputPicture(NamedTuple):
+    """A stored picture as one template takes it; the same picture may be on a server in both forms, under two names."""
+
+    blob_id: BlobId
+    #: Whether the template reads its transparency as a mask. Others get it flat: LoadImage only drops the alpha channel, and the
+    #: colours that it hid come to light. Source: `LoadImage.load_image` in ComfyUI's nodes.py.
+    with_transparency: bool = False
 
 
 class MergeForm(StrEnum):
@@ -46,12 +55,16 @@ class WorkflowPlanner(Protocol):
     """Turns attempts into graphs: no I/O; with the form given, same input, same graph."""
 
     def build(
-        self, attempt: Attempt, facts: ServerFacts, *, uploads: Mapping[BlobId, str], form: MergeForm | None = None
+        self, attempt: Attempt, facts: ServerFacts, *, uploads: Mapping[InputPicture, str], form: MergeForm | None = None
     ) -> BuiltWorkflow:
         """The graph of an attempt. `uploads`: input picture -> its name on that server, as the upload's answer gave it.
 
         `form`: force it; None: by merge mode, server and measured gain. Raises TEMPLATE_INVALID.
         """
+        ...
+
+    def input_pictures(self, job: Job) -> Sequence[InputPicture]:
+        """The stored pictures that must be on the server before the job is drawn. Raises TEMPLATE_INVALID."""
         ...
 
     def max_jobs(self, work: WorkClass, facts: ServerFacts) -> int:

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 import structlog
 
 from modules.ai.listing import Listings
-from modules.ai.workflows.binding import bind, fit
+from modules.ai.workflows.binding import bind, fit, input_pictures
 from modules.ai.workflows.gain import GAIN_FOR_ONE_JOB, GAIN_FOR_PEOPLE, GainBook, GainKey, MergeMode, bucket_of
 from modules.ai.workflows.graph import Node
 from modules.ai.workflows.keys import SAVE_CLASS
 from modules.ai.workflows.manifest import Family, MergeLevel
 from modules.ai.workflows.memory import rows_that_fit
 from modules.ai.workflows.merging import MAX_SLOTS, UNBATCHABLE_SAMPLERS, CannotBatchError, Chain, batched, chained
-from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
+from modules.ai.workflows.plan import BuiltWorkflow, InputPicture, MergeForm
 from modules.ai.workflows.template import RESERVED_ID, Library, Template
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId
 from modules.domain.jobs import Attempt, Job, Slot, WorkClass
 from modules.domain.servers import MergeCapability, ServerFacts
 
@@ -39,7 +38,7 @@ class Planner:
     gains: GainBook = field(default_factory=GainBook)
 
     def build(
-        self, attempt: Attempt, facts: ServerFacts, *, uploads: Mapping[BlobId, str], form: MergeForm | None = None
+        self, attempt: Attempt, facts: ServerFacts, *, uploads: Mapping[InputPicture, str], form: MergeForm | None = None
     ) -> BuiltWorkflow:
         """See `WorkflowPlanner.build`. Raises TEMPLATE_INVALID when a job's template is gone."""
         form = form or self.choose_form(attempt, facts)
@@ -52,6 +51,10 @@ class Planner:
                 form = _chained_form(attempt)
         has_pack = form is MergeForm.STACKED and facts.capability is not MergeCapability.NONE
         return chained(chains, form, has_pack=has_pack)
+
+    def input_pictures(self, job: Job) -> Sequence[InputPicture]:
+        """See `WorkflowPlanner.input_pictures`."""
+        return list(dict.fromkeys(input_pictures(self._template(job), job.recipe).values()))
 
     def max_jobs(self, work: WorkClass, facts: ServerFacts) -> int:
         """See `WorkflowPlanner.max_jobs`. Without the node pack the files of a merged run would carry everybody's prompts: 1."""
@@ -96,11 +99,11 @@ class Planner:
             return False
         return templates[0].keeps_size and attempt.jobs[0].recipe.sampler not in UNBATCHABLE_SAMPLERS
 
-    def _chains(self, attempt: Attempt, facts: ServerFacts, uploads: Mapping[BlobId, str]) -> Sequence[Chain]:
+    def _chains(self, attempt: Attempt, facts: ServerFacts, uploads: Mapping[InputPicture, str]) -> Sequence[Chain]:
         jobs = {job.id: job for job in attempt.jobs}
         return [self._chain(attempt, jobs[slot.job_id], slot, facts, uploads) for slot in attempt.slots]
 
-    def _chain(self, attempt: Attempt, job: Job, slot: Slot, facts: ServerFacts, uploads: Mapping[BlobId, str]) -> Chain:
+    def _chain(self, attempt: Attempt, job: Job, slot: Slot, facts: ServerFacts, uploads: Mapping[InputPicture, str]) -> Chain:
         template = self._template(job)
         graph = bind(template, job.recipe, seed=slot.seed, uploads=uploads)
         graph[RESERVED_ID] = Node(SAVE_CLASS, {"images": template.shape.picture})  # so that it follows where outputs move

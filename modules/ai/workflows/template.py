@@ -17,7 +17,7 @@ from modules.ai.node_specs import InputSpec
 from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, Node, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
-from modules.ai.workflows.roles import Role, Shape, Target, find_shape
+from modules.ai.workflows.roles import Role, Shape, Target, find_shape, reads_mask
 from modules.ai.workflows.texts import effective_nodes, is_text, unassigned_texts
 from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName
@@ -144,6 +144,15 @@ class Template:
         """How many times as long a side of a later pass is as that of the first."""
         value, own = self.graph[target.node].literal(target.input), self.own_number(role)
         return value / own if isinstance(value, int | float) and own else 1.0
+
+    @cached_property
+    def reads_transparency(self) -> frozenset[Role]:
+        """The input pictures whose transparency the graph takes as a mask, as templates for inpainting do."""
+        return frozenset(
+            role
+            for role in (Role.SOURCE, Role.REFERENCE)
+            if any(reads_mask(self.graph, target) for target in self.shape.targets.get(role, ()))
+        )
 
     def chain_of(self, class_type: str) -> str:
         """The classes that may stand in for this one, as a chain for `ServerListing.resolve`; itself where there are none."""
