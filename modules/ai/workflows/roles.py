@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from modules.ai.workflows.graph import Graph, GraphError, Link, Node, upstream
+from modules.ai.workflows.masks import masks_of
 
 
 class Role(StrEnum):
@@ -71,10 +72,9 @@ INPUT_NAMES: Mapping[Role, tuple[str, ...]] = {
 }
 #: Inputs through which a node passes on what it was given, by what is followed.
 CONDITIONING_INPUTS = ("conditioning", "conditioning_1", "conditioning_2", "conditioning_to", "conditioning_from")
-_PRIMITIVE_INPUTS = ("value", "text", "string", "int", "float", "number")
+PRIMITIVE_INPUTS = ("value", "text", "string", "int", "float", "number")
 #: Whatever text is behind it has no effect.
 ZERO_OUT = "ConditioningZeroOut"
-_LOAD_MASK = "LoadImageMask"
 #: Nodes that load a picture by its name on the server.
 LOAD_IMAGE = ("LoadImage", "LoadImageOutput")
 #: ComfyUI's own output nodes, the best known first.
@@ -282,7 +282,7 @@ def _value_of_primitive(node: Node, wanted: Sequence[str]) -> str | None:
     `wanted` are the names of what it feeds: a seed node of a pack calls its value as samplers do.
     """
     is_seed = any(name in _SEED_INPUTS for name in wanted)
-    names = dict.fromkeys((*_PRIMITIVE_INPUTS, *wanted, *(_SEED_INPUTS if is_seed else ())))
+    names = dict.fromkeys((*PRIMITIVE_INPUTS, *wanted, *(_SEED_INPUTS if is_seed else ())))
     found = [name for name in names if name in node.inputs]
     is_source = is_seed and not any(True for _ in node.links())  # seed nodes have buttons and modes beside the seed
     return found[0] if len(found) == 1 and (len(node.inputs) <= 2 or is_source) else None
@@ -305,23 +305,6 @@ def literal_target(graph: Graph, node_id: str, name: str) -> Target | None:
             return None
         name = value
     return None
-
-
-def reads_mask(graph: Graph, picture: Target) -> bool:
-    """Whether anything takes the mask of the picture whose name is written here: every output of a loader but its first.
-
-    Source: `LoadImage` gives out IMAGE and MASK, `LoadImageMask` a MASK alone (ComfyUI's nodes.py).
-    """
-    loaders = {picture.node}
-    if picture.input in _PRIMITIVE_INPUTS:  # the name stands in a node of its own, before the loader
-        loaders = {node_id for node_id, node in graph.items() if any(link.node == picture.node for _, link in node.links())}
-    if any(_loads_alpha(graph[node_id]) for node_id in loaders if node_id in graph):
-        return True
-    return any(link.node in loaders and link.output > 0 for node in graph.values() for _, link in node.links())
-
-
-def _loads_alpha(node: Node) -> bool:
-    return node.class_type == _LOAD_MASK and node.literal("channel") == "alpha"
 
 
 class _Walk:
@@ -454,11 +437,4 @@ class _Walk:
         loads = [node_id for node_id, node in self._graph.items() if node.class_type in LOAD_IMAGE]
         if len(loads) > 1:
             raise GraphError("role_duplicate", Role.SOURCE.value, ", ".join(loads))
-        return self._all(Role.SOURCE, [*loads, *self._masks_of(loads)])
-
-    def _masks_of(self, loads: Sequence[str]) -> list[str]:
-        """The nodes that read a mask out of the very file that these load: the person's picture is meant there as well."""
-        files = {self._graph[node_id].literal("image") for node_id in loads} - {None}
-        return [
-            node_id for node_id, node in self._graph.items() if node.class_type == _LOAD_MASK and node.literal("image") in files
-        ]
+        return self._all(Role.SOURCE, [*loads, *masks_of(self._graph, loads)])

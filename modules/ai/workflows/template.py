@@ -17,7 +17,8 @@ from modules.ai.node_specs import InputSpec
 from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, Node, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
-from modules.ai.workflows.roles import Role, Shape, Target, find_shape, reads_mask
+from modules.ai.workflows.masks import reads_mask
+from modules.ai.workflows.roles import PRIMITIVE_INPUTS, Role, Shape, Target, find_shape
 from modules.ai.workflows.texts import effective_nodes, is_text, unassigned_texts
 from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName
@@ -122,6 +123,9 @@ class Template:
         after = [node for node in self.graph if node != sampler and sampler in upstream(self.graph, node)]
         return sampler is not None and all(self.graph[node].class_type in SIZE_KEEPING_CLASSES for node in after)
 
+    def _reads_mask(self, picture: Target) -> bool:
+        return reads_mask(self.graph, picture.node, is_named_before=picture.input in PRIMITIVE_INPUTS)
+
     def own_number(self, role: Role) -> float | None:
         """The number that the graph itself has for a role; None where it has none."""
         target = next(iter(self.shape.targets[role]), None)
@@ -151,7 +155,7 @@ class Template:
         return frozenset(
             role
             for role in (Role.SOURCE, Role.REFERENCE)
-            if any(reads_mask(self.graph, target) for target in self.shape.targets.get(role, ()))
+            if any(self._reads_mask(target) for target in self.shape.targets.get(role, ()))
         )
 
     def chain_of(self, class_type: str) -> str:
