@@ -9,6 +9,7 @@ import unicodedata
 from modules.domain.catalogue import Range
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions
+from modules.domain.invisible import says_something
 from modules.domain.recipes import MAX_PROMPT_CHARS
 
 #: Characters kept although Unicode calls them controls.
@@ -27,10 +28,12 @@ def clean_text(text: str) -> str:
 
 
 def read_prompt(text: str, *, is_required: bool) -> str:
-    """A cleaned prompt. Raises PROMPT_EMPTY, PROMPT_TOO_LONG."""
+    """A cleaned prompt; one of invisible characters alone is empty. Raises PROMPT_EMPTY, PROMPT_TOO_LONG."""
     prompt = clean_text(text)
-    if not prompt and is_required:
-        raise FulletError(ErrorCode.PROMPT_EMPTY)
+    if not says_something(prompt):
+        if is_required:
+            raise FulletError(ErrorCode.PROMPT_EMPTY)
+        return ""
     if len(prompt) > MAX_PROMPT_CHARS:
         raise FulletError(ErrorCode.PROMPT_TOO_LONG, limit=MAX_PROMPT_CHARS, length=len(prompt))
     return prompt

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
+from modules.domain.invisible import INVISIBLE
+
 #: A list that a person can still read, and that is quickly looked through at every prompt.
 MOST_WORDS = 500
 MAX_WORD_CHARS = 60
@@ -40,8 +42,8 @@ def folded(text: str) -> str:
 
 
 def _kept(char: str) -> str:
-    if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
-        return ""  # accents; zero-width joiners and soft hyphens, which would cut a word in two
+    if char in INVISIBLE or unicodedata.combining(char) or unicodedata.category(char) == "Cf":
+        return ""  # accents; joiners, fillers and variation selectors, which would cut a word in two
     is_letter = char.isalnum() or unicodedata.category(char).startswith("M")  # vowel signs, which are no accents
     return char if is_letter else " "
 

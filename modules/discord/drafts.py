@@ -11,6 +11,7 @@ from modules.discord.numbers import decimal_number, seed_number, whole_number
 from modules.discord.warm_notes import WarmNotes
 from modules.domain.catalogue import FROM_WORDS, ModelSpec, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.invisible import says_something
 from modules.domain.jobs import Job
 from modules.domain.people import UserId
 from modules.domain.ports import Catalogue, ControlStore
@@ -103,7 +104,7 @@ def faults_of(draft: Draft, spec: ModelSpec, catalogue: Catalogue) -> list[tuple
             read(typed)
         except FulletError as error:
             faults.append((typed, error))
-    if not draft.prompt.strip():
+    if not says_something(draft.prompt):
         faults.append(("", FulletError(ErrorCode.PROMPT_EMPTY)))
     if faults:
         return faults

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from modules.domain.catalogue import Detail, ModelSpec
+from modules.domain.invisible import says_something
 from modules.domain.jobs import Job
 from modules.domain.recipes import ModelName, Recipe
 from modules.utils.i18n import Texts
@@ -43,7 +44,7 @@ def alt_text(prompt: str, limit: int = 300) -> str:
 
 def quoted(prompt: str, limit: int, texts: Texts) -> str:
     """A prompt as a quotation, or a word for its absence."""
-    return f"> {plain(prompt, limit)}" if prompt.strip() else f"> -# {texts('card.no_prompt')}"
+    return f"> {plain(prompt, limit)}" if says_something(prompt) else f"> -# {texts('card.no_prompt')}"
 
 
 def small(*facts: str) -> str:
