@@ -16,12 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import stamina
+import structlog
 from pydantic import ValidationError
 
 from modules.assembly import ROLES, Role
 from modules.composition import run_program
-from modules.config import Settings, problems_of, read_settings
+from modules.config import Settings, misspelt_settings, problems_of, read_settings
+from modules.env_file import EnvFileError
 from modules.utils.logs import configure_logs
+
+log = structlog.get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent
 #: The operator must mend something; the same code as for wrong arguments.
@@ -59,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(role: Role) -> int:
     settings = _settings()
-    return EXIT_MISCONFIGURED if settings is None else asyncio.run(run_program(settings, role, root=ROOT))
+    if settings is None:
+        return EXIT_MISCONFIGURED
+    for name in misspelt_settings():
+        log.warning("setting_unknown", name=name.written, meant=name.meant)
+    return asyncio.run(run_program(settings, role, root=ROOT))
 
 
 def _doctor(*, as_json: bool) -> int:
@@ -80,15 +88,25 @@ def _settings() -> Settings | None:
     """The settings, with logs configured; None after telling the operator everything that is wrong with them."""
     try:
         settings = read_settings()
+    except EnvFileError as error:
+        print(f"FuLLet cannot start: {error}", file=sys.stderr)
+        return None
     except ValidationError as error:
         print("FuLLet cannot start. Mend this in .env (see .env.example):", file=sys.stderr)
         for problem in problems_of(error):
             print(f"  - {problem}", file=sys.stderr)
+        _name_misspelt()
         return None
     secrets = [settings.discord_token.get_secret_value(), settings.database_url.get_secret_value(), *settings.comfy_api_key]
     configure_logs(settings.log_level, settings.log_format, secrets)
     stamina.instrumentation.set_on_retry_hooks([])  # by itself it warns at every try; who retries says once what came of it
     return settings
+
+
+def _name_misspelt() -> None:
+    """A name that nobody reads is the likeliest reason for one that is missing."""
+    for name in misspelt_settings():
+        print(f"  - {name.written}: no setting has this name; {name.meant} was probably meant", file=sys.stderr)
 
 
 if __name__ == "__main__":

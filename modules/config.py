@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modules.domain.people import Language
+from modules.env_file import ENCODING, ENV_FILE, Misspelt, check_env_file, misspelt_names
 from modules.utils.database import read_database_url
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
@@ -23,7 +25,12 @@ class Settings(BaseSettings):
     """What the operator wrote into `.env` or the environment; the environment wins."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+        env_file=ENV_FILE,
+        env_file_encoding=ENCODING,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     discord_token: SecretStr = Field(description="The bot's token")
@@ -120,8 +127,17 @@ class Settings(BaseSettings):
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """From the environment and `.env`; `overrides` win. Raises pydantic's ValidationError with everything that is wrong."""
+    """From the environment and `.env`; `overrides` win.
+
+    Raises pydantic's ValidationError with everything that is wrong, EnvFileError where the file cannot be read at all.
+    """
+    check_env_file()
     return Settings(**overrides)
+
+
+def misspelt_settings() -> list[Misspelt]:
+    """Names in `.env` and the environment that look like a setting and are none: nobody reads them."""
+    return misspelt_names((name.upper() for name in Settings.model_fields), os.environ)
 
 
 def _check_address(address: str) -> None:

@@ -12,7 +12,7 @@ import structlog
 from modules.ai.node_pack import PROTOCOL
 from modules.ai.workflows.advice import manifest_line
 from modules.assembly import CannotStartError, Middle, StrictStartError, open_middle, use_configured_discord
-from modules.config import Settings
+from modules.config import Settings, misspelt_settings
 from modules.discord.inspection import inspect_discord
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.errors import FulletError, Param
@@ -35,6 +35,7 @@ async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
     try:
         async with open_middle(settings, "all", root=root) as middle:
             findings = [
+                *inspect_settings(),
                 *await inspect_discord(settings.discord_token.get_secret_value(), settings.allowed_guild_id),
                 await _database(middle),
                 *await inspect_fleet(middle),
@@ -43,6 +44,16 @@ async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
         findings = [_unusable(str(error))]
     print(_as_json(findings, texts) if as_json else _as_text(findings, texts))
     return 1 if has_errors(findings) else 0
+
+
+def inspect_settings() -> Sequence[Finding]:
+    """Names in `.env` and the environment that nobody reads although they look like ours."""
+    return [
+        Finding(
+            area="settings", subject=name.written, severity=Severity.WARNING, code="setting_unknown", params={"meant": name.meant}
+        )
+        for name in misspelt_settings()
+    ]
 
 
 async def check_at_start(middle: Middle, settings: Settings) -> None:

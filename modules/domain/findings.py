@@ -21,7 +21,7 @@ class Severity(StrEnum):
 class Finding:
     """One checked fact. Its sentence is `doctor.<code>`, its mend `doctor.mend.<code>`, both with `params`."""
 
-    area: str  #: `discord`, `database`, `server` or `template`
+    area: str  #: `settings`, `discord`, `database`, `disk`, `server` or `template`
     subject: str  #: what was checked, by a name the operator knows
     severity: Severity
     code: str
