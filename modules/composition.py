@@ -53,7 +53,10 @@ log = structlog.get_logger(__name__)
 
 #: After SIGTERM: what is drawn is still delivered, at most this long. Source: docs/durability.md, "Faults".
 FINISH_S = 20.0
-SWEEP_PICTURES_EVERY_S = 3600.0
+TIDY_EVERY_S = 3600.0
+#: Jobs that are over leave the queue's table so long after they were accepted. Discord's interactions live for a quarter of an
+#: hour and a card that an earlier start left behind is taken down at the next one; history and buttons find archived jobs, too.
+ARCHIVE_AFTER = timedelta(days=3)
 LISTINGS_EVERY_S = 60.0
 EXIT_FAILED = 1
 EXIT_MISCONFIGURED = 2
@@ -153,7 +156,7 @@ def _middle_services(settings: Settings, middle: Middle, role: Role) -> Services
     if role == "gateway":
         services["listings"] = _keep_listings(middle)
     if role in ("all", "gateway"):
-        services["sweep"] = _sweep_pictures(middle, settings)
+        services["tidy"] = _keep_tidy(middle, settings)
     return services
 
 
@@ -256,18 +259,21 @@ async def _keep_listings(middle: Middle) -> None:
         await asyncio.sleep(LISTINGS_EVERY_S)
 
 
-async def _sweep_pictures(middle: Middle, settings: Settings) -> None:
-    """Forget pictures that are older than the operator wants to keep them."""
-    keep = timedelta(days=settings.keep_pictures_days)
+async def _keep_tidy(middle: Middle, settings: Settings) -> None:
+    """Finish what was begun to be forgotten, move old jobs aside, and forget pictures the operator does not want to keep."""
+    database, keep = middle.database, timedelta(days=settings.keep_pictures_days)
     while True:
+        now = middle.clock.now()
         try:
-            swept = await middle.database.blobs.sweep(middle.clock.now() - keep)
-        except FulletError as error:
-            log.warning("pictures_not_swept", error=error.code.value)
-        else:
-            if swept:
+            if erased := await database.people.finish_erasures():
+                log.info("erasures_finished", people=erased)
+            if archived := await database.jobs.archive(now - ARCHIVE_AFTER):
+                log.info("jobs_archived", jobs=archived)
+            if swept := await database.blobs.sweep(now - keep):
                 log.info("pictures_swept", pictures=swept)
-        await asyncio.sleep(SWEEP_PICTURES_EVERY_S)
+        except FulletError as error:
+            log.warning("not_tidied", error=error.code.value, reason=error.params.get("reason"))
+        await asyncio.sleep(TIDY_EVERY_S)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class JobStore(Protocol):
         limit: int = 100,
         newest_first: bool = True,
     ) -> Sequence[Job]:
-        """Jobs by owner and state."""
+        """Jobs by owner and state. Without a `user_id`: only those that are not archived."""
         ...
 
     async def active_count(self, user_id: UserId) -> int:
@@ -151,6 +151,14 @@ class JobStore(Protocol):
 
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
         """Give it up, if it is ours."""
+        ...
+
+    async def archive(self, accepted_before: datetime) -> int:
+        """Move jobs that are over out of the table that the queue works on, in many short transactions; how many went.
+
+        `job` and, with a `user_id`, `jobs` find them as before. What is owed, can be sent again, or was in an attempt that is
+        still open stays.
+        """
         ...
 
     async def set_card(self, job_id: JobId, message_id: MessageId | None) -> None:
@@ -277,7 +285,15 @@ class PeopleStore(Protocol):
         ...
 
     async def erase(self, user_id: UserId) -> None:
-        """Forget a person: settings, prompts, pictures. Active jobs are cancelled by the caller first."""
+        """Forget a person: settings, prompts, pictures. Active jobs are cancelled by the caller first.
+
+        Several transactions. After the first nothing of the person is shown, sent or exported any more; what it notes lets
+        `finish_erasures` delete the rest, should the program end before.
+        """
+        ...
+
+    async def finish_erasures(self) -> int:
+        """Go on with those that a stop or a kill has interrupted; how many people that were."""
         ...
 
 

@@ -12,16 +12,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.jobs import JobState
+from modules.domain.jobs import JobId, JobState
 from modules.domain.people import UserId
+from modules.domain.records import MessageKind
 from modules.utils.clock import SystemClock
 from modules.utils.database import MAX_PAYLOAD_BYTES, Database, Topic, Wakeup, open_database
 from modules.utils.database.migrations import newest_revision
@@ -29,7 +31,8 @@ from modules.utils.database.sqlite_engine import SqliteEngine
 from modules.utils.database.tables import metadata
 from tests.support.builders import ROOMY, SteeredClock, a_picture, a_recipe, a_report, a_request
 from tests.support.postgres import PostgresMissingError, PostgresServer, is_required, running_postgres
-from tests.support.queue_steps import THE_BOOT, THE_SERVER, accepted, oldest
+from tests.support.queue_integrity import broken_rules
+from tests.support.queue_steps import THE_BOOT, THE_SERVER, accepted, claimed, delivered, exactly, generated, oldest, submitted
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20
@@ -154,6 +157,66 @@ async def test_a_database_of_the_first_tables_is_brought_up_to_date_with_what_is
         upload = await database.blobs.put(a_picture(1))
         await database.blobs.keep_reference(UserId(7), upload)
         assert (await database.check()).is_current
+
+
+async def test_a_database_from_before_the_archive_keeps_jobs_in_every_state(
+    database_url: str, tmp_path: Path, clock: SteeredClock
+) -> None:
+    """Downgraded to what the last revision without an archive left, then opened as that would be."""
+    from alembic import command
+
+    from modules.utils.database.migrations import _config
+
+    def down(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+
+    def references(connection: Connection) -> set[str]:
+        connection.execute(text("SELECT id FROM blob LIMIT 1"))  # SQLite looks at its schema anew for this, and not for a PRAGMA
+        return {str(key["referred_table"]) for key in inspect(connection).get_foreign_keys("blob")}
+
+    async with open_database(database_url, data_dir=tmp_path, clock=clock) as before:
+        source = await before.blobs.put(a_picture(5))
+        [old] = await delivered(before, a_request(recipe=a_recipe(source=source)))
+        clock.advance(7 * 24 * 3600)
+        assert await before.jobs.archive(clock.now() - timedelta(days=1)) == 1  # to come back by the downgrade
+        [delivered_one] = await delivered(before)
+        [owed] = await generated(before)
+        [lost] = await generated(before)
+        await before.outbox.undeliverable(lost.id, MessageKind.RESULT)
+        failed, cancelled, flying, claimed_one, waiting = await accepted(before, *(a_request() for _ in range(5)))
+        await before.jobs.settle_failed(failed.id, ErrorCode.NODE_FAILED, {})
+        await before.jobs.cancel(cancelled.id)
+        open_attempt = await submitted(before, exactly(flying.id))
+        await claimed(before, exactly(claimed_one.id))
+        ids = [job.id for job in (old, delivered_one, owed, lost, failed, cancelled, flying, claimed_one, waiting)]
+        jobs = [await before.jobs.job(job_id) for job_id in ids]
+        assert {job.state for job in jobs if job is not None} == set(JobState)
+        pictures = [await before.blobs.of_job(job_id) for job_id in ids]
+        due = await before.outbox.due(clock.now())
+        await before.engine.exclusive(down)
+        assert await before.engine.read(references) == {"job"}
+
+    async with open_database(database_url, data_dir=tmp_path, clock=clock) as after:
+        assert (await after.check()).is_current
+        assert await after.engine.read(references) == set()
+        assert [await after.jobs.job(job_id) for job_id in ids] == jobs
+        assert [await after.blobs.of_job(job_id) for job_id in ids] == pictures
+        assert await after.outbox.due(clock.now()) == due
+        assert await _rules_broken_by_others_than(after, old.id) == []
+        assert await after.jobs.settle_generated(open_attempt.id, flying.id, [a_picture()], a_report())
+        assert await after.jobs.archive(clock.now() - timedelta(days=1)) == 1
+        clock.advance(7 * 24 * 3600)
+        assert await after.jobs.archive(clock.now()) == 2  # the delivered and the cancelled one; bad news are owed
+        assert [await after.jobs.job(job_id) for job_id in ids[:2]] == jobs[:2]
+        assert (await accepted(after))[0].seq > waiting.seq
+        assert await broken_rules(after) == []
+
+
+async def _rules_broken_by_others_than(database: Database, job_id: JobId) -> list[str]:
+    """A downgrade cannot bring back the outbox row of a job that had been archived."""
+    return [rule for rule in await broken_rules(database) if job_id.hex not in rule.replace("-", "")]
 
 
 async def test_the_file_is_its_owners_only_and_durable(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from modules.domain.jobs import JobId
 from modules.domain.people import UserId
+from modules.utils.database.tables import archived_job
 from tests.support.builders import FIRST_MOMENT, THE_GUILD
 
 #: Rows that one INSERT makes.
@@ -39,6 +40,7 @@ class Filling:
     owed: int = 20  #: results on their way to their people
     sessions: int = 500  #: Discord allows so many channels in a guild
     picture_bytes: int = 64
+    archived: int = 0  #: of the oldest finished jobs, those that have left the hot table
     pictures: int = 20_000  #: the newest finished jobs that still have their picture
     now: datetime = FIRST_MOMENT
 
@@ -61,6 +63,9 @@ def fill(connection: Connection, filling: Filling) -> None:
     _in_chunks(connection, total + filling.owed + filling.in_flight, sql.attempts)
     _in_chunks(connection, total + filling.owed, sql.outbox)
     _in_chunks(connection, filling.pictures, sql.pictures)
+    if filling.archived:
+        for statement in sql.archive(filling.archived):
+            connection.execute(text(statement))
     for statement in sql.rest():
         connection.execute(text(statement))
 
@@ -145,6 +150,19 @@ class _Sql:
             f"INSERT INTO job ({names}) SELECT {values} FROM {self.numbers(first, last)}",
             f"INSERT INTO active_slot (user_id, slot, job_id) SELECT {FIRST_USER} + i % {fill.people}, i, {self.uuid('i')}"
             f" FROM {waiting}",
+        )
+
+    def archive(self, count: int) -> Sequence[str]:
+        """As the program moves them, but all at once."""
+        names = ", ".join(column.name for column in archived_job.columns)
+        over = f"seq <= {count} AND state NOT IN ('undeliverable')"
+        gone = "NOT EXISTS (SELECT 1 FROM job WHERE job.id = "
+        return (
+            f"INSERT INTO archived_job ({names}) SELECT {names} FROM job WHERE {over}",
+            f"DELETE FROM outbox WHERE job_id IN (SELECT id FROM job WHERE {over})",
+            f"DELETE FROM attempt_job WHERE job_id IN (SELECT id FROM job WHERE {over})",
+            f"DELETE FROM job WHERE {over}",
+            f"DELETE FROM attempt WHERE {gone}attempt.id)",
         )
 
     def true(self) -> str:

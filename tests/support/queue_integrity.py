@@ -24,6 +24,11 @@ _RULES = {
     "no other job has pictures": """
         SELECT job.id FROM job JOIN blob ON blob.job_id = job.id
         WHERE state NOT IN ('generated', 'delivered', 'undeliverable')""",
+    "a result's job is there, in one table or the other": """
+        SELECT blob.id FROM blob WHERE job_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = blob.job_id)
+        AND NOT EXISTS (SELECT 1 FROM archived_job WHERE archived_job.id = blob.job_id)""",
+    "no job is in both tables": """
+        SELECT job.id FROM job JOIN archived_job ON archived_job.id = job.id OR archived_job.seq = job.seq""",
     "a result is owed exactly while the job is generated": """
         SELECT job.id FROM job LEFT JOIN outbox ON outbox.job_id = job.id AND outbox.kind = 'result'
         WHERE (job.state = 'generated') <> coalesce(outbox.is_owed, false)""",

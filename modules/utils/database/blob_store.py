@@ -16,7 +16,7 @@ from modules.utils.database import retention
 from modules.utils.database.engine import Engine
 from modules.utils.database.settling import keep_pictures
 from modules.utils.database.steps import upsert
-from modules.utils.database.tables import blob, job, last_picture, reference_picture
+from modules.utils.database.tables import archived_job, blob, job, last_picture, reference_picture
 
 # Built once: building a statement takes longer than running one like these.
 _THE_BLOB = select(blob).where(blob.c.id == bindparam("this_blob"))
@@ -116,4 +116,5 @@ def _drop_reference(connection: Connection, user_id: UserId, blob_id: BlobId | N
 
 def _erase_job(connection: Connection, job_id: JobId) -> None:
     connection.execute(delete(blob).where(blob.c.job_id == job_id))
-    connection.execute(update(job).where(job.c.id == job_id).values(result_message_id=None))
+    for jobs in (job, archived_job):
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(result_message_id=None))

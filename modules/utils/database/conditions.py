@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, literal_column, text
+from sqlalchemy import ColumnElement, Table, and_, literal_column, text
 
 from modules.domain.jobs import ACTIVE_STATES, IN_FLIGHT_STATES, JobState
 from modules.utils.database.tables import SHOWN_STATES, job
@@ -32,7 +32,7 @@ IS_TO_COME = and_(IS_SHOWN, is_in(*ACTIVE_STATES, JobState.GENERATED))
 IS_OWED = text("outbox.is_owed")
 
 
-def is_in_given(states: Collection[JobState]) -> ColumnElement[bool]:
-    """The states that a caller names; the few jobs that are not over are found by their index."""
-    named = is_in(*states)
-    return and_(IS_SHOWN, named) if SHOWN_STATES.issuperset(states) else named
+def is_in_given(jobs: Table, states: Collection[JobState]) -> ColumnElement[bool]:
+    """The states that a caller names; the few rows of `job` that are not over are found by their index."""
+    named = jobs.c.state.in_([literal_column(f"'{state.value}'") for state in sorted(states)])
+    return and_(IS_SHOWN, named) if jobs is job and SHOWN_STATES.issuperset(states) else named

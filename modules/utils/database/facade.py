@@ -33,7 +33,7 @@ class Database:
         self.outbox = SqlOutbox(engine, clock)
         self.blobs = SqlBlobStore(engine, clock)
         self.sessions = SqlSessionStore(engine)
-        self.people = SqlPeopleStore(engine)
+        self.people = SqlPeopleStore(engine, clock)
         self.control = SqlControlStore(engine)
 
     def wakeups(self) -> AbstractContextManager[AsyncIterator[Wakeup]]:

@@ -15,7 +15,7 @@ from modules.domain.ports import Clock, Decide
 from modules.domain.queue import QueueSnapshot
 from modules.domain.records import Limits
 from modules.domain.servers import RunReport
-from modules.utils.database import acceptance, claims, leases, lookups, settling
+from modules.utils.database import acceptance, archive, claims, leases, lookups, settling
 from modules.utils.database.conditions import IS_OWED, IS_SHOWN
 from modules.utils.database.engine import Engine
 from modules.utils.database.tables import job, outbox
@@ -150,6 +150,10 @@ class SqlJobStore:
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
         """Give it up, if it is ours."""
         await self._engine.write(leases.release_lease, server, boot_id)
+
+    async def archive(self, accepted_before: datetime) -> int:
+        """Move jobs that are over out of the table that the queue works on; how many went."""
+        return await archive.archive(self._engine, accepted_before)
 
     async def set_card(self, job_id: JobId, message_id: MessageId | None) -> None:
         """Remember the message that shows this job."""

@@ -7,15 +7,20 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
+from modules.domain.jobs import ACTIVE_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
 from modules.utils.database.codecs import job_of, work_of
 from modules.utils.database.conditions import IS_IN_FLIGHT, IS_QUEUED, is_in_given
-from modules.utils.database.tables import active_slot, attempt, attempt_job, job, lease
+from modules.utils.database.erasing import is_being_erased
+from modules.utils.database.tables import active_slot, archived_job, attempt, attempt_job, job, lease
 from modules.utils.database.types import AnyRow
 
 # Built once: building a statement takes longer than running one like these.
-_THE_JOB = select(job).where(job.c.id == bindparam("this_job"))
+#: Looked for in this order: a job moves from the first table to the second only, so it is never missed on its way.
+_TABLES = (job, archived_job)
+_THE_JOB = tuple(select(jobs).where(jobs.c.id == bindparam("this_job"), ~is_being_erased(jobs)) for jobs in _TABLES)
+#: States in which a job is never archived.
+_IN_SIGHT = ACTIVE_STATES | {JobState.GENERATED}
 _ACTIVE = select(func.count()).where(active_slot.c.user_id == bindparam("of_user"))
 _OLDEST_OF_EACH = select(func.min(job.c.seq)).where(IS_QUEUED).group_by(job.c.exact_key)
 _WAITING_CLASSES = select(job.c.exact_key, job.c.heavy_key, job.c.needs, job.c.is_mergeable, job.c.cost_s).where(
@@ -30,8 +35,11 @@ _OWED = (
 
 def read_job(connection: Connection, job_id: JobId) -> Job | None:
     """See `JobStore.job`."""
-    row = connection.execute(_THE_JOB, {"this_job": job_id}).one_or_none()
-    return None if row is None else job_of(row)
+    for query in _THE_JOB:
+        row = connection.execute(query, {"this_job": job_id}).one_or_none()
+        if row is not None:
+            return job_of(row)
+    return None
 
 
 def read_jobs(
@@ -44,14 +52,18 @@ def read_jobs(
     newest_first: bool,
 ) -> Sequence[Job]:
     """See `JobStore.jobs`."""
-    query = select(job).order_by(job.c.seq.desc() if newest_first else job.c.seq).limit(limit)
-    if user_id is not None:
-        query = query.where(job.c.user_id == user_id)
-    if states is not None:
-        query = query.where(is_in_given(states))
-    if before_seq is not None:
-        query = query.where(job.c.seq < before_seq)
-    return [job_of(row) for row in connection.execute(query)]
+    is_all_in_job = user_id is None or (states is not None and _IN_SIGHT.issuperset(states))
+    found: dict[int, AnyRow] = {}
+    for jobs in _TABLES[:1] if is_all_in_job else _TABLES:
+        query = select(jobs).order_by(jobs.c.seq.desc() if newest_first else jobs.c.seq).limit(limit)
+        if user_id is not None:
+            query = query.where(jobs.c.user_id == user_id, ~is_being_erased(jobs))
+        if states is not None:
+            query = query.where(is_in_given(jobs, states))
+        if before_seq is not None:
+            query = query.where(jobs.c.seq < before_seq)
+        found |= {row.seq: row for row in connection.execute(query)}
+    return [job_of(found[seq]) for seq in sorted(found, reverse=newest_first)[:limit]]
 
 
 def count_active(connection: Connection, user_id: UserId) -> int:

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, union, update
+from sqlalchemy import Connection, Integer, Table, bindparam, select
 
-from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
 from modules.domain.people import ChannelId, GuildId, UserId
+from modules.domain.ports import Clock
 from modules.domain.recipes import ModelName
 from modules.domain.records import GuildSettings, PersonSettings
-from modules.utils.database.codecs import forms_from_json, forms_to_json, recipe_from_json, recipe_to_json
-from modules.utils.database.conditions import is_in
+from modules.utils.database import erasing
+from modules.utils.database.codecs import forms_from_json, forms_to_json
 from modules.utils.database.engine import Engine
-from modules.utils.database.steps import move, upsert
+from modules.utils.database.erasing import is_being_erased
+from modules.utils.database.steps import upsert
 from modules.utils.database.tables import (
     account,
-    attempt,
-    attempt_job,
+    archived_job,
     blob,
     guild,
     job,
     last_picture,
-    outbox,
     person,
     reference_picture,
     session,
 )
-from modules.utils.database.types import AnyRow
+from modules.utils.database.types import AnyRow, AnySelect
 
 #: How far back the completion of prompts looks.
 PROMPTS_READ = 500
 #: Columns and the fields they hold; a row already has a `count` of its own, as every tuple does.
 _SETTINGS = {"picture_count" if field.name == "count" else field.name: field.name for field in fields(PersonSettings)}
 del _SETTINGS["user_id"]
+
+#: Pictures that one statement of an export names.
+READ_AT_ONCE = 500
+_PICTURES = select(
+    blob.c.id, blob.c.job_id, blob.c.picture_index, blob.c.format, blob.c.width_px, blob.c.height_px, blob.c.created_at
+)
 
 # Built once: building a statement takes longer than running one like these.
 _THE_PERSON = select(person).where(person.c.user_id == bindparam("of_user"))
@@ -46,8 +50,9 @@ _THE_GUILD = select(guild).where(guild.c.guild_id == bindparam("of_guild"))
 class SqlPeopleStore:
     """Implements the `PeopleStore` port."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
 
     async def settings(self, user_id: UserId) -> PersonSettings:
         """The house defaults for whoever set nothing."""
@@ -75,7 +80,11 @@ class SqlPeopleStore:
 
     async def erase(self, user_id: UserId) -> None:
         """Forget a person: settings, prompts, pictures. A ban and the account of service stay, or both could be shaken off."""
-        await self._engine.exclusive(_erase, user_id)
+        await erasing.erase(self._engine, user_id, self._clock.now())
+
+    async def finish_erasures(self) -> int:
+        """Go on with those that a stop or a kill has interrupted; how many people that were."""
+        return await erasing.finish(self._engine)
 
 
 def _settings(connection: Connection, user_id: UserId) -> PersonSettings:
@@ -128,29 +137,59 @@ def _save_guild(connection: Connection, settings: GuildSettings) -> None:
 
 def _recent_prompts(connection: Connection, user_id: UserId, starting: str, limit: int) -> Sequence[str]:
     """Filtered here: SQLite folds the case of ASCII only."""
-    query = (
-        select(job.c.prompt).where(job.c.user_id == user_id, job.c.prompt != "").order_by(job.c.seq.desc()).limit(PROMPTS_READ)
-    )
+    prompts: list[str] = []
+    for query in _PROMPTS:
+        if (at_most := PROMPTS_READ - len(prompts)) > 0:
+            prompts += connection.execute(query, {"of_user": user_id, "at_most": at_most}).scalars()
     wanted = starting.strip().casefold()
-    found = (prompt for prompt in connection.execute(query).scalars() if wanted in prompt.casefold())
-    return list(dict.fromkeys(found))[:limit]
+    return list(dict.fromkeys(prompt for prompt in prompts if wanted in prompt.casefold()))[:limit]
+
+
+def _prompts_in(jobs: Table) -> AnySelect:
+    own = (jobs.c.user_id == bindparam("of_user"), jobs.c.prompt != "", ~is_being_erased(jobs))
+    return select(jobs.c.prompt).where(*own).order_by(jobs.c.seq.desc()).limit(bindparam("at_most", type_=Integer))
+
+
+#: The newest stand in the first.
+_PROMPTS = (_prompts_in(job), _prompts_in(archived_job))
 
 
 def _export(connection: Connection, user_id: UserId) -> Mapping[str, object]:
-    def rows(table_query: Any) -> list[dict[str, object]]:
+    def rows(table_query: AnySelect) -> list[dict[str, object]]:
         return [_json_ready(row) for row in connection.execute(table_query)]
 
-    pictures = select(
-        blob.c.id, blob.c.job_id, blob.c.picture_index, blob.c.format, blob.c.width_px, blob.c.height_px, blob.c.created_at
-    )
+    jobs: dict[int, dict[str, object]] = {}
+    for table in (job, archived_job):  # in this order a job that is being archived is found in one of them
+        own = select(table).where(table.c.user_id == user_id, ~is_being_erased(table))
+        jobs |= {row.seq: _json_ready(row) for row in connection.execute(own)}
+    pictures = sorted(_pictures_of(connection, user_id), key=lambda picture: (picture.created_at, picture.id))
     return {
         "user_id": str(user_id),
         "settings": rows(select(person).where(person.c.user_id == user_id)),
         "account": rows(select(account).where(account.c.user_id == user_id)),
         "sessions": rows(select(session).where(session.c.user_id == user_id)),
-        "jobs": rows(select(job).where(job.c.user_id == user_id).order_by(job.c.seq)),
-        "pictures": rows(pictures.where(blob.c.id.in_(_pictures_of(user_id))).order_by(blob.c.created_at)),
+        "jobs": [jobs[seq] for seq in sorted(jobs)],
+        "pictures": [_json_ready(picture) for picture in pictures],
     }
+
+
+def _pictures_of(connection: Connection, user_id: UserId) -> Collection[AnyRow]:
+    """Everything a person made, uploaded for a job or for the next one, or is shown as their last picture."""
+    found: dict[str, AnyRow] = {}
+    uploads: set[str] = set()
+    for shown in (last_picture, reference_picture):
+        uploads.update(connection.execute(select(shown.c.blob_id).where(shown.c.user_id == user_id)).scalars())
+    for jobs in (job, archived_job):
+        own = (jobs.c.user_id == user_id, ~is_being_erased(jobs))
+        results = _PICTURES.join(jobs, jobs.c.id == blob.c.job_id).where(*own)
+        found |= {picture.id: picture for picture in connection.execute(results)}
+        for source in (jobs.c.source_id, jobs.c.reference_id):
+            uploads.update(connection.execute(select(source).where(*own, source.is_not(None))).scalars())
+    left = sorted(uploads - found.keys())
+    for first in range(0, len(left), READ_AT_ONCE):
+        these = _PICTURES.where(blob.c.id.in_(left[first : first + READ_AT_ONCE]))
+        found |= {picture.id: picture for picture in connection.execute(these)}
+    return found.values()
 
 
 def _json_ready(row: AnyRow) -> dict[str, object]:
@@ -167,56 +206,3 @@ def _json_ready(row: AnyRow) -> dict[str, object]:
             case _:
                 ready[name] = str(value)
     return ready
-
-
-def _pictures_of(user_id: UserId) -> Any:
-    """Ids of everything a person made, uploaded for a job or for the next one, or is shown as their last picture."""
-    own = job.c.user_id == user_id
-    return union(
-        select(blob.c.id).join(job, job.c.id == blob.c.job_id).where(own),
-        select(job.c.source_id).where(own, job.c.source_id.is_not(None)),
-        select(job.c.reference_id).where(own, job.c.reference_id.is_not(None)),
-        select(last_picture.c.blob_id).where(last_picture.c.user_id == user_id),
-        select(reference_picture.c.blob_id).where(reference_picture.c.user_id == user_id),
-    )
-
-
-def _erase(connection: Connection, user_id: UserId) -> None:
-    pictures = connection.execute(_pictures_of(user_id)).scalars().all()
-    over = (job.c.user_id == user_id) & ~is_in(*ACTIVE_STATES)
-    connection.execute(delete(job).where(over, ~_is_in_open_attempt()))
-    for row in connection.execute(select(job).where(over)).all():
-        _scrub(connection, row)
-    connection.execute(delete(last_picture).where(last_picture.c.user_id == user_id))
-    connection.execute(delete(reference_picture).where(reference_picture.c.user_id == user_id))
-    _delete_unused(connection, pictures)
-    banned = connection.execute(select(person.c.is_banned).where(person.c.user_id == user_id)).scalar()
-    connection.execute(delete(person).where(person.c.user_id == user_id))
-    if banned:
-        _save_settings(connection, PersonSettings(user_id=user_id, is_banned=True))
-
-
-def _is_in_open_attempt() -> ColumnElement[bool]:
-    """The batch order of an open attempt decides whose picture is whose: its jobs keep their rows until it ends."""
-    return exists().where(
-        attempt_job.c.job_id == job.c.id, attempt.c.id == attempt_job.c.attempt_id, attempt.c.ended_at.is_(None)
-    )
-
-
-def _scrub(connection: Connection, row: AnyRow) -> None:
-    """Take everything out of a job that must stay but what its attempt needs: how many pictures, and where."""
-    recipe = replace(recipe_from_json(row.recipe), prompt="", negative_prompt="", source=None, reference=None)
-    connection.execute(
-        update(job)
-        .where(job.c.id == row.id)
-        .values(recipe=recipe_to_json(recipe), prompt="", display_name="", source_id=None, reference_id=None)
-    )
-    connection.execute(delete(blob).where(blob.c.job_id == row.id))
-    connection.execute(delete(outbox).where(outbox.c.job_id == row.id))
-    move(connection, JobId(row.id), JobState.UNDELIVERABLE)  # where a result was still owed; elsewhere no legal step
-
-
-def _delete_unused(connection: Connection, pictures: Sequence[str]) -> None:
-    """Uploads of this person, unless a job that stays (another's, or an active one) starts from them."""
-    is_used = exists().where(or_(job.c.source_id == blob.c.id, job.c.reference_id == blob.c.id))
-    connection.execute(delete(blob).where(blob.c.id.in_(pictures), blob.c.job_id.is_(None), ~is_used))

@@ -6,6 +6,8 @@ slot of a person, one message per job and kind, one result picture per place in 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -52,49 +54,59 @@ _IS_SHOWN = text("state IN ({})".format(", ".join(f"'{state.value}'" for state i
 _HAS_SOURCE = text("source_id IS NOT NULL")
 _HAS_REFERENCE = text("reference_id IS NOT NULL")
 
+
+def _job_columns() -> list[Column[Any]]:
+    """Of a job, wherever it is kept; but for its `seq`."""
+    return [
+        Column("id", Uuid, nullable=False, unique=True),
+        Column("interaction_id", BigInteger, nullable=False),
+        Column("user_id", BigInteger, nullable=False),
+        Column("guild_id", BigInteger, nullable=False),
+        Column("display_name", SafeText, nullable=False),
+        Column("language", String(8), nullable=False),
+        Column("origin", String(16), nullable=False),
+        Column("parent_id", Uuid),
+        Column("recipe", Json, nullable=False),
+        # beside the recipe, because SQL asks for them: what was typed, how many pictures, and the pictures it starts from
+        Column("prompt", SafeText, nullable=False),
+        Column("picture_count", Integer, nullable=False),
+        Column("source_id", String(36)),
+        Column("reference_id", String(36)),
+        # WorkClass
+        Column("exact_key", String, nullable=False),
+        Column("heavy_key", String, nullable=False),
+        Column("needs", Json, nullable=False),
+        Column("is_mergeable", Boolean, nullable=False),
+        Column("cost_s", Double, nullable=False),
+        # where it stands
+        Column("state", String(16), nullable=False),
+        Column("attempt_id", Uuid),  # the attempt under way, later the one that worked
+        Column("server", String),
+        Column("shared_by", Integer, nullable=False, server_default="1"),
+        Column("skips", Integer, nullable=False, server_default="0"),
+        Column("failed_attempts", Integer, nullable=False, server_default="0"),
+        Column("server_deaths", Integer, nullable=False, server_default="0"),
+        Column("runs_alone", Boolean, nullable=False, server_default=false()),
+        Column("error_code", String(64)),
+        Column("error_params", Json),
+        Column("accepted_at", UtcDateTime, nullable=False),
+        Column("started_at", UtcDateTime),
+        Column("generated_at", UtcDateTime),
+        Column("worked_s", Double),
+        # where people see it
+        Column("channel_id", BigInteger, nullable=False),
+        Column("card_message_id", BigInteger),
+        Column("result_message_id", BigInteger),
+    ]
+
+
+#: Jobs that somebody may still change, and those that were over not long ago.
 job = Table(
     "job",
     metadata,
     Column("seq", _Serial, primary_key=True, autoincrement=True),
-    Column("id", Uuid, nullable=False, unique=True),
-    Column("interaction_id", BigInteger, nullable=False, unique=True),
-    Column("user_id", BigInteger, nullable=False),
-    Column("guild_id", BigInteger, nullable=False),
-    Column("display_name", SafeText, nullable=False),
-    Column("language", String(8), nullable=False),
-    Column("origin", String(16), nullable=False),
-    Column("parent_id", Uuid),
-    Column("recipe", Json, nullable=False),
-    # beside the recipe, because SQL asks for them: what was typed, how many pictures, and the pictures it starts from
-    Column("prompt", SafeText, nullable=False),
-    Column("picture_count", Integer, nullable=False),
-    Column("source_id", String(36)),
-    Column("reference_id", String(36)),
-    # WorkClass
-    Column("exact_key", String, nullable=False),
-    Column("heavy_key", String, nullable=False),
-    Column("needs", Json, nullable=False),
-    Column("is_mergeable", Boolean, nullable=False),
-    Column("cost_s", Double, nullable=False),
-    # where it stands
-    Column("state", String(16), nullable=False),
-    Column("attempt_id", Uuid),  # the attempt under way, later the one that worked
-    Column("server", String),
-    Column("shared_by", Integer, nullable=False, server_default="1"),
-    Column("skips", Integer, nullable=False, server_default="0"),
-    Column("failed_attempts", Integer, nullable=False, server_default="0"),
-    Column("server_deaths", Integer, nullable=False, server_default="0"),
-    Column("runs_alone", Boolean, nullable=False, server_default=false()),
-    Column("error_code", String(64)),
-    Column("error_params", Json),
-    Column("accepted_at", UtcDateTime, nullable=False),
-    Column("started_at", UtcDateTime),
-    Column("generated_at", UtcDateTime),
-    Column("worked_s", Double),
-    # where people see it
-    Column("channel_id", BigInteger, nullable=False),
-    Column("card_message_id", BigInteger),
-    Column("result_message_id", BigInteger),
+    *_job_columns(),
+    UniqueConstraint("interaction_id"),
     Index("ix_job_waiting", "exact_key", "user_id", "seq", sqlite_where=_IS_QUEUED, postgresql_where=_IS_QUEUED),
     Index("ix_job_in_flight", "attempt_id", sqlite_where=_IS_IN_FLIGHT, postgresql_where=_IS_IN_FLIGHT),
     Index("ix_job_shown", "user_id", "seq", sqlite_where=_IS_SHOWN, postgresql_where=_IS_SHOWN),
@@ -103,6 +115,17 @@ job = Table(
     Index("ix_job_source", "source_id", sqlite_where=_HAS_SOURCE, postgresql_where=_HAS_SOURCE),
     Index("ix_job_reference", "reference_id", sqlite_where=_HAS_REFERENCE, postgresql_where=_HAS_REFERENCE),
     sqlite_autoincrement=True,  # a place in the queue is never given out twice, not even after the newest job was erased
+)
+
+#: Jobs that were over a while ago: read by their id and by their person, and deleted, but never changed (docs/decisions/0076).
+archived_job = Table(
+    "archived_job",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=False),
+    *_job_columns(),
+    Index("ix_archived_job_of_person", "user_id", "seq"),
+    Index("ix_archived_job_source", "source_id", sqlite_where=_HAS_SOURCE, postgresql_where=_HAS_SOURCE),
+    Index("ix_archived_job_reference", "reference_id", sqlite_where=_HAS_REFERENCE, postgresql_where=_HAS_REFERENCE),
 )
 
 #: LIMIT as a constraint: a person's active jobs each hold one of the slots 1 .. LIMIT.
@@ -191,8 +214,8 @@ blob = Table(
     Column("width_px", Integer, nullable=False),
     Column("height_px", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # results only; deleting a job keeps no picture of it
-    Column("job_id", Uuid, ForeignKey("job.id", ondelete="CASCADE")),
+    # results only. No foreign key: the job may stand in `job` or in `archived_job`; whoever deletes it deletes its pictures
+    Column("job_id", Uuid),
     Column("picture_index", Integer),
     Column("data", LargeBinary, nullable=False),  # last: SQLite reads past it to reach whatever comes behind
     UniqueConstraint("job_id", "picture_index"),
@@ -246,6 +269,15 @@ guild = Table(
     Column("blocked_words", Json, nullable=False),
     Column("audit_channel_id", BigInteger),
     Column("role_weights", Json, nullable=False),
+)
+
+#: Somebody asked to be forgotten: none of their jobs up to this one is shown any more, and all of them are being deleted.
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("up_to_seq", BigInteger, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
 )
 
 control = Table(
