@@ -7,26 +7,17 @@ from collections.abc import Sequence
 
 import discord
 
+from modules.discord.guilds import GuildView
 from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.rights import NEEDED_RIGHTS
+from modules.discord.session_channels import session_categories
+from modules.discord.session_starts import FREE_SHARE
+from modules.domain.errors import Param
 from modules.domain.findings import Finding, Severity
 
 AREA = "discord"
-#: One login and four questions.
-PATIENCE_S = 20.0
-#: The rights the invitation asks for (README), by discord.py's names, with the words of Discord's own client. A bot can give a
-#: member in their session only what it has itself, so using commands is among them.
-NEEDED_RIGHTS = {
-    "view_channel": "View Channels",
-    "manage_channels": "Manage Channels",
-    "manage_roles": "Manage Roles",
-    "send_messages": "Send Messages",
-    "manage_messages": "Manage Messages",
-    "embed_links": "Embed Links",
-    "attach_files": "Attach Files",
-    "read_message_history": "Read Message History",
-    "use_application_commands": "Use Application Commands",
-    "add_reactions": "Add Reactions",
-}
+#: One login and seven questions.
+PATIENCE_S = 30.0
 
 
 async def inspect_discord(token: str, guild_id: int) -> Sequence[Finding]:
@@ -35,10 +26,15 @@ async def inspect_discord(token: str, guild_id: int) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(PATIENCE_S), client:
             await client.login(token)
-            return [_found("token_good", str(client.user)), *await _intents(client), *await _guild(client, guild_id)]
+            return [
+                _found("token_good", str(client.user)),
+                *await _session_starts(client),
+                *await _intents(client),
+                *await _guild(client, guild_id),
+            ]
     except discord.LoginFailure:
         return [_wrong("token_refused", "DISCORD_TOKEN")]
-    except (*DISCORD_TROUBLE, TimeoutError):
+    except (discord.GatewayNotFound, *DISCORD_TROUBLE, TimeoutError):
         return [_wrong("discord_unreachable", "Discord")]
 
 
@@ -59,11 +55,44 @@ async def _guild(client: discord.Client, guild_id: int) -> Sequence[Finding]:
     except discord.Forbidden:
         return [_wrong("guild_unknown", str(guild_id))]
     assert client.user is not None
-    rights = (await guild.fetch_member(client.user.id)).guild_permissions
+    view = GuildView(guild=guild, me=await guild.fetch_member(client.user.id), channels=await guild.fetch_channels())
+    return [_found("guild_good", guild.name), *_two_factor(guild), *_rights(view)]
+
+
+def _two_factor(guild: discord.Guild) -> Sequence[Finding]:
+    """Server-wide two-factor authentication: whether the owner of the application has it, Discord does not tell a bot."""
+    return [_note("two_factor_server", guild.name)] if guild.mfa_level is discord.MFALevel.require_2fa else []
+
+
+def _rights(view: GuildView) -> Sequence[Finding]:
+    """Every right of the invitation, in the server itself and in the categories of the sessions."""
+    rights = view.me.guild_permissions
     if rights.administrator:
-        return [_found("guild_good", guild.name), _note("administrator", guild.name)]
-    missing = [words for name, words in NEEDED_RIGHTS.items() if not getattr(rights, name)]
-    return [_found("guild_good", guild.name), *(_wrong("right_missing", words) for words in missing)]
+        return [_note("administrator", view.guild.name)]
+    missing = [name for name in NEEDED_RIGHTS if not getattr(rights, name)]
+    return [
+        *(_wrong("right_missing", NEEDED_RIGHTS[name]) for name in missing),
+        *(
+            Finding(
+                area=AREA,
+                subject=NEEDED_RIGHTS[name],
+                severity=Severity.ERROR,
+                code="right_missing_in_category",
+                params={"category": category.name},
+            )
+            for category in session_categories(view)
+            for name in NEEDED_RIGHTS
+            if name not in missing and not getattr(category.permissions_for(view.me), name)
+        ),
+    ]
+
+
+async def _session_starts(client: discord.Client) -> Sequence[Finding]:
+    _, _, limit = await client.http.get_bot_gateway()
+    if limit["remaining"] > limit["total"] * FREE_SHARE:
+        return []
+    params: dict[str, Param] = {"remaining": limit["remaining"], "total": limit["total"]}
+    return [Finding(area=AREA, subject="DISCORD_TOKEN", severity=Severity.WARNING, code="session_starts_low", params=params)]
 
 
 def _found(code: str, subject: str) -> Finding:

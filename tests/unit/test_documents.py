@@ -11,7 +11,7 @@ import pytest
 from discord import app_commands
 
 from modules.discord.cogs import COGS
-from modules.discord.inspection import NEEDED_RIGHTS
+from modules.discord.rights import NEEDED_RIGHTS
 from modules.utils.database.engine import _REASONS
 
 ROOT = Path(__file__).parents[2]
