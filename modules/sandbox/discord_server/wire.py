@@ -26,7 +26,7 @@ class Code(Enum):
     UNKNOWN_WEBHOOK = (404, 10015, "Unknown Webhook")
     UNKNOWN_INTERACTION = (404, 10062, "Unknown interaction")
     UNKNOWN_COMMAND = (404, 10063, "Unknown application command")
-    MAX_PINS = (400, 30003, "Maximum number of pins reached for this channel (50)")
+    MAX_PINS = (400, 30003, "Maximum number of pins reached for this channel (250)")
     MAX_CHANNELS = (400, 30013, "Maximum number of guild channels reached (500)")
     MAX_COMMANDS = (400, 30032, "Maximum number of application commands reached (100).")
     MAX_COMMAND_CREATES = (400, 30034, "Max number of daily application command creates has been reached (200)")

@@ -17,7 +17,8 @@ REACTIONS = MESSAGE + "/reactions"
 PIN = MESSAGES + "/pins/{message_id}"
 MAX_PAGE = 100
 BULK_DELETE_DAYS = 14
-MAX_PINS = 50
+#: Source: developer docs, "Opcodes and Status Codes", 30003.
+MAX_PINS = 250
 
 
 def _shape(call: Call, message: Message) -> Json:
