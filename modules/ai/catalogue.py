@@ -12,13 +12,14 @@ from modules.ai.listing import Listings, ServerListing
 from modules.ai.model_specs import model_specs
 from modules.ai.node_specs import canonical
 from modules.ai.wishes import read_decimal, read_prompt, read_size, read_whole
+from modules.ai.workflows.following import following_sizes
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace, SizeSection
 from modules.ai.workflows.roles import Role
 from modules.ai.workflows.template import Library, Template
 from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import Dimensions
+from modules.domain.images import MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE_PX, Dimensions
 from modules.domain.jobs import ServerName, WorkClass
 from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SEED, Lora, ModelName, Recipe, Seed, WorkflowName
 
@@ -26,6 +27,9 @@ from modules.domain.recipes import MAX_CHOSEN_SEED, MAX_PICTURES_PER_JOB, MAX_SE
 MAX_LORAS = 4
 LORA_STRENGTH = Range(low=-4.0, high=4.0, default=1.0)
 COUNT = Range(low=1, high=MAX_PICTURES_PER_JOB, default=1)
+
+#: Of a picture on the way to the result, which may be larger: as 32-bit numbers this takes 3 GB of the server's memory.
+_MAX_WORKING_PIXELS = 4 * MAX_OUTPUT_PIXELS
 
 #: Every class and input that lists the names of one kind. Sources: ComfyUI's own loaders, and those of ComfyUI-GGUF.
 _CHECKPOINTS = (("CheckpointLoaderSimple", "ckpt_name"), ("CheckpointLoaderSimpleMikey", "ckpt_name"))
@@ -105,7 +109,9 @@ class TemplateCatalogue:
         """Fill in defaults, choose a seed, check every limit. Raises what the first wrong field deserves."""
         template = self._template_for(wish)
         recipe = self._recipe(wish, template)
-        work = work_of(template, recipe)
+        if recipe.size is None and wish.source_size is not None:
+            _check_following_size(template, wish.source_size)
+        work = work_of(template, recipe, wish.source_size)
         self._need_a_server(recipe, template, work)
         return recipe, work
 
@@ -267,6 +273,20 @@ def _fitted_size(asked: str | Dimensions | None, section: SizeSection) -> Dimens
             max_megapixels=section.max_megapixels,
         )
     return size
+
+
+def _check_following_size(template: Template, source: Dimensions) -> None:
+    """Refuse what would be too large to fetch, or to hold on the way. Raises RESULT_TOO_LARGE."""
+    sizes = following_sizes(template, source)
+    if sizes is None:
+        return
+    longest = max(sizes.result.width_px, sizes.result.height_px)
+    for size, limit in ((sizes.result, MAX_OUTPUT_PIXELS), (sizes.largest, _MAX_WORKING_PIXELS)):
+        pixels = size.width_px * size.height_px
+        if pixels > limit or longest > MAX_OUTPUT_SIDE_PX:
+            raise FulletError(
+                ErrorCode.RESULT_TOO_LARGE, megapixels=round(pixels / 1_000_000), limit=MAX_OUTPUT_PIXELS // 1_000_000
+            )
 
 
 def _steps(asked: object, limits: NumberLimits) -> int:

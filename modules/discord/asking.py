@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import discord
 
@@ -16,7 +16,7 @@ from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.domain.catalogue import Wish
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId
+from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import JobId, JobRequest, Origin
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
@@ -65,8 +65,9 @@ class Asking:
         if settings is None:
             settings = await self._house.people.settings(UserId(member.id))
         language = settings.language or interaction.locale.value
-        recipe, work = self._house.catalogue.resolve(wish)
-        await self._check_pictures(recipe)
+        source = await self._house.blobs.get(wish.source) if wish.source is not None else None
+        recipe, work = self._house.catalogue.resolve(replace(wish, source_size=source.size if source else None))
+        await self._check_pictures(recipe, source)
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
         spec = self._house.catalogue.model(recipe.model)
         check_wish(wish, spec, guild_settings, interaction.channel)
@@ -98,11 +99,12 @@ class Asking:
         )
         return Accepted(ticket, session, language)
 
-    async def _check_pictures(self, recipe: Recipe) -> None:
+    async def _check_pictures(self, recipe: Recipe, source: Picture | None) -> None:
         """What it is made from may have been deleted since: said now rather than when its turn comes. Raises PICTURE_GONE."""
-        for blob_id in (recipe.source, recipe.reference):
-            if blob_id is not None and await self._house.blobs.get(blob_id) is None:
-                raise FulletError(ErrorCode.PICTURE_GONE)
+        if recipe.source is not None and source is None:
+            raise FulletError(ErrorCode.PICTURE_GONE)
+        if recipe.reference is not None and await self._house.blobs.get(recipe.reference) is None:
+            raise FulletError(ErrorCode.PICTURE_GONE)
 
     async def upload(self, user_id: UserId, attached: discord.Attachment | MessageFile) -> BlobId:
         """Read, check and keep somebody's picture. Its address is not kept. Raises PICTURE_*, PICTURES_BUSY."""

@@ -115,6 +115,7 @@ class Wish:
     loras: tuple[Lora, ...] = ()
     count: int = 1
     source: BlobId | None = None
+    source_size: Dimensions | None = None  #: None: not known; the result is then neither limited nor priced by it
     reference: BlobId | None = None
 
 

@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     PICTURES_BUSY = "pictures_busy"
     PICTURE_UNDER_WAY = "picture_under_way"
     PICTURE_GONE = "picture_gone"
+    RESULT_TOO_LARGE = "result_too_large"  # megapixels, limit
     MESSAGE_OUT_OF_REACH = "message_out_of_reach"
     REFERENCE_NOT_TAKEN = "reference_not_taken"  # model
     # the queue

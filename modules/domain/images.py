@@ -16,6 +16,11 @@ MAX_UPLOAD_BYTES = 50 * 1024 * 1024
 #: Pictures over this are refused before they are decoded: 48 and 50 megapixels are what phones take.
 MAX_UPLOAD_PIXELS = 51_000_000
 
+#: Results over this are not decoded: 8000 x 8000.
+MAX_OUTPUT_PIXELS = 64_000_000
+#: No side of a result is longer: WebP, in which large ones are sent, ends here. Source: libwebp, WEBP_MAX_DIMENSION.
+MAX_OUTPUT_SIDE_PX = 16_383
+
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[x×X*,]\s*(\d{1,6})\s*")
 
 

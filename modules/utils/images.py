@@ -21,11 +21,9 @@ from typing import Self, TypeVar
 from PIL import Image, PngImagePlugin
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import Dimensions, Picture, PictureFormat
+from modules.domain.images import MAX_OUTPUT_PIXELS, Dimensions, Picture, PictureFormat
 from modules.utils.png_chunks import repacked
 
-#: A 4x upscale of one megapixel has 16.8 million pixels.
-MAX_OUTPUT_PIXELS = 64_000_000
 MAX_PREVIEW_SIDE_PX = 512
 MAX_PREVIEW_BYTES = 40_000
 

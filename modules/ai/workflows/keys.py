@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from modules.ai.node_specs import canonical
 from modules.ai.workflows.binding import bind, input_pictures
+from modules.ai.workflows.following import following_sizes
 from modules.ai.workflows.graph import Graph, Node, to_api, with_input
 from modules.ai.workflows.manifest import Family, MergeLevel
 from modules.ai.workflows.plan import InputPicture
 from modules.ai.workflows.roles import LOAD_IMAGE, Role
 from modules.ai.workflows.template import Template, is_file_input
+from modules.domain.images import Dimensions
 from modules.domain.jobs import WorkClass
 from modules.domain.recipes import Recipe, Seed
 
@@ -33,12 +35,12 @@ _ANY_PICTURE = "picture"
 _LEAST_COST_S = 0.1
 #: Beside the picture itself and the one to edit, a third set of tokens goes through every step.
 _WITH_REFERENCE = 1.5
-#: A picture that follows its input is taken for one of this many megapixels.
-_UNKNOWN_MEGAPIXELS = 1.0
+#: What the manifest's figure is for, where a picture follows its input.
+_ONE_MEGAPIXEL = Dimensions(1024, 1024)
 
 
-def work_of(template: Template, recipe: Recipe) -> WorkClass:
-    """The recipe's work, from the graph it will become."""
+def work_of(template: Template, recipe: Recipe, source_size: Dimensions | None = None) -> WorkClass:
+    """The recipe's work, from the graph it will become. `source_size`: of the input picture, where that is known."""
     uploads = dict.fromkeys(input_pictures(template, recipe).values(), _ANY_PICTURE)
     graph = _with_one_spelling(bind(template, recipe, seed=recipe.seed, uploads=uploads))
     return WorkClass(
@@ -46,7 +48,7 @@ def work_of(template: Template, recipe: Recipe) -> WorkClass:
         heavy_key=heavy_key(graph),
         needs=frozenset(_needs(template, graph)),
         is_mergeable=template.merge is not MergeLevel.NEVER,
-        cost_s=round(cost_s(template, recipe), 3),
+        cost_s=round(cost_s(template, recipe, source_size), 3),
     )
 
 
@@ -83,17 +85,27 @@ def heavy_key(graph: Graph) -> str:
     return "+".join(sorted(names))
 
 
-def cost_s(template: Template, recipe: Recipe) -> float:
+def cost_s(template: Template, recipe: Recipe, source_size: Dimensions | None = None) -> float:
     """Reference GPU-seconds of all its pictures: the manifest's figure, by area and steps. Guidance evaluates the model twice."""
     manifest = template.manifest
-    default = manifest.size.default.megapixels if manifest.size else _UNKNOWN_MEGAPIXELS
-    area = (recipe.size.megapixels if recipe.size else _UNKNOWN_MEGAPIXELS) / default
+    if recipe.size is not None and manifest.size is not None:
+        area = recipe.size.megapixels / manifest.size.default.megapixels
+    else:
+        area = _following_area(template, source_size)
     usual_steps = manifest.steps.default if manifest.steps else template.own_number(Role.STEPS)
     steps = recipe.steps / usual_steps if usual_steps else 1.0
     usual_cfg = manifest.cfg.default if manifest.cfg else template.own_number(Role.CFG)
     passes = (1.0 if recipe.cfg == 1 else 2.0) / (1.0 if usual_cfg == 1 else 2.0) if usual_cfg is not None else 1.0
     looks = _WITH_REFERENCE if recipe.reference is not None else 1.0
     return max(_LEAST_COST_S, manifest.cost.seconds * area * steps * passes * looks) * recipe.count
+
+
+def _following_area(template: Template, source_size: Dimensions | None) -> float:
+    """How many times as large a picture that follows its input becomes as one of a picture of one megapixel."""
+    if source_size is None:
+        return 1.0
+    sizes, usual = following_sizes(template, source_size), following_sizes(template, _ONE_MEGAPIXEL)
+    return sizes.result.megapixels / usual.result.megapixels if sizes and usual else 1.0
 
 
 def _needs(template: Template, graph: Graph) -> Iterator[str]:

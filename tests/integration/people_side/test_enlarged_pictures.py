@@ -6,14 +6,14 @@ import pytest
 
 from modules.domain.errors import ErrorCode
 from modules.domain.jobs import Job, JobState, Origin
-from tests.support.front_side import Front
+from tests.support.front_side import Front, a_png
 from tests.support.person import People, Person, Seen
 
 
-async def finished(front: Front, person: Person) -> tuple[Job, Seen]:
+async def finished(front: Front, person: Person, *, side_px: int = 64) -> tuple[Job, Seen]:
     """The newest job is drawn and delivered."""
     job = await front.studio.only_job()
-    await front.studio.draw(job)
+    await front.studio.draw(job, [a_png(index, side_px) for index in range(job.recipe.count)])
     job = await front.until_state(job.id, JobState.DELIVERED)
     return job, await person.wait_for_message(lambda m: m.id == str(job.result_message_id))
 
@@ -48,6 +48,24 @@ async def test_remix_of_an_enlarged_picture_is_that_of_the_one_it_came_from(
     remixed = await front.studio.only_job()
     assert (remixed.recipe.prompt, remixed.recipe.workflow, remixed.parent_id) == ("an owl", "sdxl_image", original.id)
     assert remixed.recipe.seed == original.recipe.seed
+
+
+async def test_what_would_become_too_large_is_refused_at_the_press_and_what_becomes_larger_costs_more(
+    front: Front, people: People
+) -> None:
+    """Pressed again and again, Upscale asked for hundreds of megapixels at the price of one."""
+    bruno = await people.be("bruno")
+    await bruno.slash("imagine", model="sdxl", prompt="a fox")
+    _, result = await finished(front, bruno, side_px=1024)
+    costs = []
+    for side_px in (2048, 4096):
+        await bruno.press(result, "Upscale")
+        job, result = await finished(front, bruno, side_px=side_px)
+        costs.append(job.work.cost_s)
+    assert costs == [4.0, 16.0]
+    refused = await bruno.press(result, "Upscale")
+    assert "about 67 megapixels" in refused.text
+    assert (await front.studio.only_job()).id == job.id
 
 
 async def test_vary_of_an_enlarged_picture_keeps_its_words_and_starts_from_its_pixels(front: Front, people: People) -> None:
