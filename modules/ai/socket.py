@@ -15,6 +15,9 @@ from modules.ai.frames import FEATURE_FLAGS, Executing, Frame, Preview, Status, 
 from modules.domain.errors import FulletError
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+#: A connection that said something beyond its first status, or stayed open for so long, was one. A proxy that does not pass
+#: WebSockets on may accept a connection, even answer it once, and drop it.
+_LIVED_AFTER_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,12 @@ class EventSocket:
         self._nudge = asyncio.Event()
         self._live = asyncio.Event()
         self._running: str | None = None
-        self.connections = 0  #: how many came about so far
+        self._frames = 0  #: that told something on the present connection, its first status included
+        #: The next connection may be to a server that was restarted: the last one lived, or nobody was there since.
+        self._may_be_new = True
+        #: How often it connected to a server that may have been restarted since the time before. One that accepts connections
+        #: only to drop them tells nothing new each time.
+        self.connections = 0
 
     @property
     def client_id(self) -> str:
@@ -90,30 +98,33 @@ class EventSocket:
         wait_s = _FIRST_WAIT_S
         while True:
             if await self._stay_connected():
-                wait_s = _FIRST_WAIT_S
+                wait_s, self._may_be_new = _FIRST_WAIT_S, True
             await self._pause(random.uniform(wait_s / 2, wait_s))
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
     async def _stay_connected(self) -> bool:
-        """One connection from beginning to end; whether it came about."""
+        """One connection from beginning to end; whether it lived."""
+        loop = asyncio.get_running_loop()
+        self._frames, opened_at = 0, None
         try:
             async with self._client.events(self._client_id) as socket:
                 await socket.send_str(FEATURE_FLAGS)
-                self._socket = socket
-                self.connections += 1
+                self._socket, opened_at = socket, loop.time()
+                self.connections += self._may_be_new
+                self._may_be_new = False
                 self._live.set()
                 async for message in socket:
                     self._read(message)
         except FulletError as error:
+            self._may_be_new = True
             log.debug("event_socket_unavailable", code=error.code.value)
         except (aiohttp.ClientError, OSError) as error:
             log.debug("event_socket_broke", error=type(error).__name__)
         except Exception:  # a supervisor: a fault of ours in reading one frame must not end all hints; polling carries on
             log.exception("event_socket_failed")
         finally:
-            was_live = self._live.is_set()
             self._forget_connection()
-        return was_live
+        return opened_at is not None and (self._frames > 1 or loop.time() - opened_at >= _LIVED_AFTER_S)
 
     def _forget_connection(self) -> None:
         self._live.clear()
@@ -135,6 +146,7 @@ class EventSocket:
             frame = read_text(message.data)
         elif message.type is aiohttp.WSMsgType.BINARY:
             frame = read_binary(message.data)
+        self._frames += frame is not None
         if frame is None or isinstance(frame, Status):
             return
         prompt_id = self._owner_of(frame)

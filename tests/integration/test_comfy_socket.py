@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from aiohttp import WSMsgType, web
 from modules.ai.client import ComfyClient
 from modules.ai.frames import Executing, Frame, Preview, Progress
 from modules.ai.socket import EventSocket
+from modules.sandbox.comfy_server import ComfySandbox
 from tests.support.comfy_recordings import binary
 
 EVENT_1 = binary("preview_type1_jpeg.bin")
@@ -199,3 +201,38 @@ async def test_renewing_comes_back_under_another_id_at_once() -> None:
         await speaker.connected()
         assert await socket.wait_live(5)
         assert socket.client_id != first
+
+
+async def test_a_connection_that_is_taken_and_dropped_at_once_is_tried_ever_more_rarely() -> None:
+    async with ComfySandbox(time_scale=0.0) as sandbox, ComfyClient(sandbox.url) as client:
+        fault = sandbox.fail("ws_flap", times=None, after_status=True)
+        socket = EventSocket(client)
+        running = asyncio.create_task(socket.run())
+        try:
+            async with asyncio.timeout(30):
+                while fault.struck < 5:  # noqa: ASYNC110 - the stand-in counts
+                    await asyncio.sleep(0.02)
+            moments = [line.t for line in sandbox.journal.requests if line.path == "/ws"]
+            waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
+            assert waits[3] >= 2.0, "the wait before the fifth is at least half of 4 s"
+            assert socket.connections == 1, "nothing new came with the later ones"
+            sandbox.faults.clear()
+            socket.nudge()
+            assert await socket.wait_live(5)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def test_a_connection_that_lived_is_made_anew_at_once_and_may_be_to_a_restarted_server() -> None:
+    async with a_conversation() as (speaker, socket):
+        await speaker.say("status", status={"exec_info": {"queue_remaining": 0}})
+        ear = Ear()
+        socket.listen("p", ear)
+        await speaker.say("executing", node="1", prompt_id="p")
+        await ear.hears(1)
+        before = socket.connections
+        await speaker.hang_up()
+        await speaker.connected()
+        assert await socket.wait_live(5)
+        assert socket.connections == before + 1
