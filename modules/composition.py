@@ -172,7 +172,12 @@ def _people_side(settings: Settings, middle: Middle, role: Role) -> PeopleSide:
         courier = Courier(house, delivery, client.when_ready)
         return PeopleSide(services={"discord": client.run_with(token), "courier": courier.run()}, courier=courier)
     bot = FulletBot(house, replace(options, has_courier=role != "gateway"))
-    services: Services = {"discord": bot.run_with(token), "cards": bot.cards.run(), "sessions": bot.rooms.run()}
+    services: Services = {
+        "discord": bot.run_with(token),
+        "cards": bot.cards.run(),
+        "sessions": bot.rooms.run(),
+        "server-notes": bot.server_notes.run(),
+    }
     if role == "gateway":
         return PeopleSide(services=services)
     delivery = Delivery(bot, house, bot.post, bot.rooms, bot.cards, bot.voices, exports)

@@ -61,6 +61,7 @@ _NO_ROUTE = (404, 405)
 TRIES = 4
 #: How often a server is asked for its health when an answer raises doubt: the answer decides what people are told, in seconds.
 HEALTH_TRIES = 2
+HEALTH_TIMEOUT_S = 5.0
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
@@ -102,9 +103,9 @@ class ComfyClient:
 
     # --- what it is and has ---------------------------------------------------------------------------------------------
 
-    async def system_stats(self, *, tries: int = TRIES) -> wire.SystemStats:
+    async def system_stats(self, *, tries: int = TRIES, timeout_s: float = QUICK_TIMEOUT_S) -> wire.SystemStats:
         """Version, device, memory."""
-        return (await self._get(ServerCall.STATUS, "/system_stats", tries=tries)).read(wire.SystemStats)
+        return (await self._get(ServerCall.STATUS, "/system_stats", tries=tries, timeout_s=timeout_s)).read(wire.SystemStats)
 
     async def object_info(self) -> dict[str, object]:
         """Every node class by name, as `listing.py` reads it."""

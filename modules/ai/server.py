@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import structlog
 
 from modules.ai import reports, wire
-from modules.ai.client import TRIES, ComfyClient, NotConnectedError
+from modules.ai.client import HEALTH_TIMEOUT_S, HEALTH_TRIES, MAX_FILE_BYTES, TRIES, ComfyClient, NotConnectedError
 from modules.ai.fleet import ServerSpec
 from modules.ai.follower import Follower, Patience, Sources
 from modules.ai.listing import Listings, ServerListing
@@ -26,7 +26,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import Attempt, AttemptId, ServerName, Slot, WorkClass
 from modules.domain.ports import Clock
-from modules.domain.servers import RunEnded, RunEvent, RunPhase, RunReport, ServerFacts
+from modules.domain.servers import BodyKind, RunEnded, RunEvent, RunPhase, RunReport, ServerAnswerError, ServerFacts
 from modules.utils.images import PictureWorkshop
 
 #: Folder for input pictures on the server. LoadImage's public list shows only the top folder, so it stays clean and private.
@@ -156,6 +156,14 @@ class ComfyServer:
         else:
             await self._client.system_stats()
 
+    async def is_well(self) -> bool:
+        """Its statistics, asked for twice at most and not for long: people wait for what follows from it."""
+        try:
+            await self._client.system_stats(tries=HEALTH_TRIES, timeout_s=HEALTH_TIMEOUT_S)
+        except FulletError:
+            return False
+        return True
+
     # --- posting --------------------------------------------------------------------------------------------------------
 
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
@@ -213,7 +221,12 @@ class ComfyServer:
         picture = stored if wanted.with_transparency else await self._workshop.flatten(stored)
         form = "" if picture is stored else "-flat"  # two forms of a picture are two files
         name = f"{wanted.blob_id}{form}.{picture.format.extension}"
-        answer = await self._client.upload(picture.data, name=name, folder=UPLOAD_FOLDER, media_type=picture.format.media_type)
+        try:
+            answer = await self._client.upload(
+                picture.data, name=name, folder=UPLOAD_FOLDER, media_type=picture.format.media_type
+            )
+        except ServerAnswerError as error:
+            raise ServerAnswerError(error.code, error.answer, guilty=slot.index) from error
         return answer.reference
 
     # --- following ------------------------------------------------------------------------------------------------------
@@ -268,7 +281,7 @@ class ComfyServer:
     # --- pictures -------------------------------------------------------------------------------------------------------
 
     async def fetch(self, attempt: Attempt, slots: Collection[int]) -> Mapping[int, Picture]:
-        """By file name, so also after a restart wiped queue and history. Broken, missing and wrongly sized ones are left out."""
+        """By file name, so also after a restart wiped queue and history. Broken and missing ones are left out."""
         try:
             run = await self._run_of(attempt)
         except FulletError as error:
@@ -289,19 +302,23 @@ class ComfyServer:
     async def _fetch_slot(self, run: Run, slot: Slot) -> Picture | None:
         job = next(job for job in run.attempt.jobs if job.id == slot.job_id)
         note = log.bind(server=self.name, attempt=str(run.attempt.id), slot=slot.index)
-        data = await self._client.view(run.built.file_of_slot[slot.index])
-        if data is None:
-            note.info("output_missing")
-            return None
         try:
+            data = await self._client.view(run.built.file_of_slot[slot.index])
+            if data is None:
+                note.info("output_missing")
+                return None
             picture = await self._workshop.finish_output(data, recipe=recipe_text(job.recipe, slot))
         except FulletError as error:
-            note.warning("output_broken", code=error.code.value, bytes=len(data))
+            if _is_too_large(error):
+                note.warning("output_too_large", limit_bytes=MAX_FILE_BYTES, code=error.code.value)
+                raise FulletError(ErrorCode.OUTPUT_TOO_LARGE) from error
+            if isinstance(error, ServerAnswerError):
+                raise
+            note.warning("output_broken", code=error.code.value)
             return None
         expected = run.built.expected_size.get(slot.index)
-        if expected is not None and picture.size != expected:
-            note.warning("output_size_unexpected", size=str(picture.size), expected=str(expected))
-            return None
+        if expected is not None and picture.size != expected:  # a grid of the model's, say: it is whole, and it is theirs
+            note.info("output_size_unexpected", size=str(picture.size), expected=str(expected))
         return picture
 
     # --- stopping -------------------------------------------------------------------------------------------------------
@@ -376,6 +393,13 @@ class ComfyServer:
     def _drop(self, attempt_id: AttemptId) -> None:
         self._runs.pop(attempt_id, None)
         self._socket.ignore(str(attempt_id))
+
+
+def _is_too_large(error: FulletError) -> bool:
+    """Over our limit of bytes or of pixels."""
+    if isinstance(error, ServerAnswerError):
+        return error.answer.body is BodyKind.TOO_LARGE
+    return error.code is ErrorCode.PICTURE_TOO_MANY_PIXELS
 
 
 def _preview_method(built: BuiltWorkflow) -> str:

@@ -27,12 +27,15 @@ class AdminNotes:
         self._clock = clock
         self._told: dict[tuple[int, str], float] = {}
 
-    async def tell(self, guild_id: int, sentence: str, *, accent: Accent = Accent.RED) -> None:
-        """One line; raises nothing, for what is wrong may also keep us from writing there."""
-        now = self._clock.monotonic()
-        if now - self._told.get((guild_id, sentence), float("-inf")) < AGAIN_AFTER_S:
+    async def tell(self, guild_id: int, sentence: str, *, accent: Accent = Accent.RED, about: str | None = None) -> None:
+        """One line; raises nothing, for what is wrong may also keep us from writing there.
+
+        `about`: what it is of, where the same thing may be said in different words; else the sentence itself.
+        """
+        now, subject = self._clock.monotonic(), sentence if about is None else about
+        if now - self._told.get((guild_id, subject), float("-inf")) < AGAIN_AFTER_S:
             return
-        self._told[guild_id, sentence] = now
+        self._told[guild_id, subject] = now
         try:
             tools = await self._rooms.admin_tools(GuildId(guild_id))
             if tools is not None:

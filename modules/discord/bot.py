@@ -30,6 +30,7 @@ from modules.discord.posting import Post
 from modules.discord.recalls import Recalls
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.registration import PATIENCE_S, CommandLimits, Registration
+from modules.discord.server_notes import ServerNotes
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.session_starts import wait_for_session_start
 from modules.discord.text_commands import TextContext
@@ -102,6 +103,7 @@ class FulletBot(commands.Bot):
         self.rooms = SessionRooms(self.known_guilds, house, self.voices, options)
         self.registration = Registration(self.tree, limits, house.control)
         self.admins = AdminNotes(self.rooms, house.clock)
+        self.server_notes = ServerNotes(self, house.studio, self.admins, self.voices, self.when_ready)
         self.failures = Failures(self.voices, self.admins)
         self.asking = Asking(house, self.known_guilds, self.rooms, options)
         self.cards = CardKeeper(house, self.post, self.voices, self.when_ready, has_courier=options.has_courier)

@@ -9,12 +9,23 @@ from datetime import datetime
 
 from modules.discord.pace import PREVIEW_EVERY_S, STEP_EVERY_S
 from modules.discord.views.queue_card import CardFace, CardState, face_of_place
+from modules.domain.errors import ErrorCode
 from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobRequeued, JobStarted, JobStranded
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.people import ChannelId, MessageId
 from modules.domain.queue import Place
 from modules.domain.servers import InMemory
 
+#: Reasons of a requeued job that say that its server went away or broke; any other is no news of a server.
+SERVER_LOSSES = frozenset(
+    {
+        ErrorCode.SERVER_UNREACHABLE,
+        ErrorCode.SERVER_UNAUTHORISED,
+        ErrorCode.SERVER_NOT_COMFYUI,
+        ErrorCode.SERVER_BROKEN,
+        ErrorCode.GPU_BROKEN,
+    }
+)
 JobEvent = JobStarted | JobProgressed | JobPreviewed | JobFinishing | JobRequeued | JobStranded
 
 WAITING_STATES = frozenset({CardState.WAITING, CardState.NEXT, CardState.PAUSED, CardState.AWAY})
@@ -130,7 +141,7 @@ class CardBoard:
             if card and card.is_waiting:
                 tellings = card.shown.tellings if card.shown else 0
                 tellings += card.told_moment is not None and card.told_moment <= now
-                card.face = face_of_place(place, was_requeued=card.face.was_requeued, tellings=tellings)
+                card.face = face_of_place(place, before=card.face, tellings=tellings)
 
     def first_moment(self) -> datetime | None:
         """The first moment that somebody who waits was told."""
@@ -150,16 +161,16 @@ class CardBoard:
                 card.started_at = now if card.started_at is None else card.started_at
                 card.face = replace(
                     card.face, state=CardState.DRAWING, step=step, steps=steps, elapsed_s=now - card.started_at,
-                    position=0, moment=None, was_requeued=False,
+                    position=0, moment=None, was_requeued=False, was_lost=False,
                 )  # fmt: skip
             case JobPreviewed(jpeg=jpeg):
                 card.preview = jpeg
                 card.face = replace(card.face, state=CardState.DRAWING, preview=card.face.preview + 1)
             case JobFinishing():
                 card.face = CardFace(state=CardState.FINISHING, preview=card.face.preview)
-            case JobRequeued():
+            case JobRequeued(reason=reason):
                 card.preview, card.started_at = None, None
-                card.face = CardFace(state=CardState.NEXT, was_requeued=True)
+                card.face = CardFace(state=CardState.NEXT, was_requeued=True, was_lost=reason in SERVER_LOSSES)
             case JobStranded():
                 card.preview, card.started_at = None, None
                 card.face = CardFace(state=CardState.STRANDED)

@@ -32,6 +32,7 @@ from modules.domain.events import (
     QueuePaused,
     ServerBack,
     ServerLost,
+    ServerTrouble,
 )
 from modules.domain.jobs import ACTIVE_STATES, Job, JobId, JobState
 from modules.domain.people import ChannelId, MessageId, UserId
@@ -138,6 +139,8 @@ class CardKeeper:
                 await self._settle(event)
             case QueueChanged() | QueuePaused() | ServerLost() | ServerBack():
                 self._places_moved.set()
+            case ServerTrouble():
+                pass  # for administrators only
             case JobStarted() | JobProgressed() | JobPreviewed() | JobFinishing() | JobRequeued() | JobStranded():
                 if isinstance(event, JobStarted) and self.board.get(event.job_id) is None:
                     await self._hang(event.job_id)

@@ -52,11 +52,14 @@ class ErrorCode(StrEnum):
     SERVER_NOT_COMFYUI = "server_not_comfyui"
     SERVER_BROKEN = "server_broken"
     SERVER_REJECTED = "server_rejected"  # node, reason (for the log and admins only)
+    UPLOAD_TOO_LARGE = "upload_too_large"  # what stands before the server refuses bodies of that size
+    REQUEST_REFUSED = "request_refused"  # a healthy server, or what stands before it, refuses this one request
     OUT_OF_MEMORY = "out_of_memory"
     NODE_FAILED = "node_failed"
     TIMED_OUT = "timed_out"  # limit_s
     GPU_BROKEN = "gpu_broken"
     RESULT_INCOMPLETE = "result_incomplete"
+    OUTPUT_TOO_LARGE = "output_too_large"
     INTERRUPTED = "interrupted"
     POISON = "poison"
     ATTEMPTS_USED_UP = "attempts_used_up"

@@ -95,6 +95,19 @@ class ServerBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTrouble:
+    """A server is there, yet something about it is for administrators to mend. Never shown to members."""
+
+    server: ServerName
+    reason: str  #: an ErrorCode
+    status: int | None = None  #: of the answer that was no good
+    route: str = ""  #: as `POST /upload/image`
+    node: str = ""  #: the node that failed
+    detail: str = ""  #: what ComfyUI said of it, cut short
+    fails_all: bool = False  #: jobs of different people fail there one after another, so it gets little more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePaused:
     """An admin paused the queue (or, with False, let it go on)."""
 
@@ -113,5 +126,6 @@ Event = (
     | JobSettled
     | ServerLost
     | ServerBack
+    | ServerTrouble
     | QueuePaused
 )

@@ -209,7 +209,10 @@ class PictureIntake(Protocol):
 
 
 class ImageServer(Protocol):
-    """One ComfyUI. Methods raise SERVER_* when it cannot be reached or is no ComfyUI; they time out by themselves."""
+    """One ComfyUI. Methods raise SERVER_* when it cannot be reached or is no ComfyUI; they time out by themselves.
+
+    Where an answer came, or none, the error is a `ServerAnswerError` that says so: whose fault that is, its caller decides.
+    """
 
     @property
     def name(self) -> ServerName:
@@ -242,6 +245,10 @@ class ImageServer(Protocol):
         """A sign of life, cheap enough to ask of an idle server; reads everything anew where `is_changed`."""
         ...
 
+    async def is_well(self) -> bool:
+        """Whether it answers about its health now; asked when something else it said raises doubt. Never raises SERVER_*."""
+        ...
+
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         """Build the workflow, upload its input pictures, submit it under the attempt's id; returns after HTTP 200.
 
@@ -263,7 +270,10 @@ class ImageServer(Protocol):
         ...
 
     async def fetch(self, attempt: Attempt, slots: Collection[int]) -> Mapping[int, Picture]:
-        """The pictures of these slots by their predictable names, verified and re-encoded; missing ones are left out."""
+        """The pictures of these slots by their predictable names, verified and re-encoded, asked for once.
+
+        Missing and broken ones are left out. Raises OUTPUT_TOO_LARGE for one over our limits.
+        """
         ...
 
     async def cancel(self, attempt_id: AttemptId) -> None:

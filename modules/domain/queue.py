@@ -65,6 +65,8 @@ class Place:
     ends_at: datetime | None  #: the likely moment (calibrated median)
     ends_by: datetime | None = None  #: nine times out of ten it is there by then
     is_paused: bool = False
+    #: No moment can be told, though not all servers are away: some were not asked yet, are out of service, or cannot do it.
+    is_moment_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class ServerStatus:
     """One server as an operator sees it."""
 
     name: ServerName
-    state: str  #: `healthy`, `away`, `probing`, `drained`, `starting`
+    state: str  #: `healthy`, `away`, `drained`, `starting`, or `failing`: it is there, and fails everybody's jobs
     since: datetime
     version: str = ""
     merge_protocol: str = "none"

@@ -23,15 +23,21 @@ from modules.domain.servers import (
     RunProgressed,
     RunReport,
     RunStarted,
+    ServerAnswer,
+    ServerAnswerError,
+    ServerCall,
     SlotSaved,
 )
+from modules.queue_manager.answer_check import attribute
 from modules.queue_manager.collector import Collector
+from modules.queue_manager.fault_attribution import Decision, History
 from modules.queue_manager.first_steps import FirstSteps
 from modules.queue_manager.intervals import Intervals
-from modules.queue_manager.outcomes import RunOutcome, outcome_of
+from modules.queue_manager.outcomes import RunOutcome, outcome_of, trouble_of
 from modules.queue_manager.settlement import Settlement
 from modules.queue_manager.verdicts import (
     Again,
+    Fail,
     Verdict,
     verdict_for_incomplete,
     verdicts_for_failure,
@@ -62,7 +68,7 @@ class RunTools:
     settlement: Settlement
     intervals: Intervals
     timeout_s: float  #: for one job; an attempt gets it once per job
-    runs_elsewhere: Callable[[Job], bool]
+    history: Callable[[Job], History]
     changed: Callable[[], None]  #: it began or ended: whoever plans the next batch looks again
 
 
@@ -89,13 +95,16 @@ class AttemptRun:
         self.is_taken_back = False
         self.report: RunReport | None = None
         self.refused_here: set[JobId] = set()
+        self.lost_by: ErrorCode | None = None  #: what said that the server is away
         self._server = server
         self._tools = tools
         self._is_suspect = is_suspect
         self._first_steps = FirstSteps()
         self._has_sampled = False
         self._was_found = False
-        self._collector = Collector(attempt, server, tools.jobs, tools.events, self._worked_s)
+        self._collector = Collector(
+            attempt, server, tools.jobs, tools.events, self._worked_s, fetch_again_s=tools.intervals.fetch_again_s
+        )
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
 
     @property
@@ -184,27 +193,55 @@ class AttemptRun:
         if error.code is ErrorCode.DATABASE_UNAVAILABLE:
             raise error
         self._log.warning("batch_broken_off", error=error.code.value)
-        if error.code is ErrorCode.SERVER_BROKEN and not self.is_started:
+        answer = error.answer if isinstance(error, ServerAnswerError) else None
+        if answer is None and error.code is ErrorCode.SERVER_BROKEN and not self.is_started:
             # HTTP answers, but its worker is dead: what waits there will never run, so it must not be waited for.
             stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))
             return await self._judge(await self._collector.in_flight(), stuck)
-        if error.code in _SERVER_AWAY:
-            return await self._lost()
-        return await self.give_up(error.code)
+        if await self._is_lost(error):
+            return await self._lost(error.code)
+        return await (self.give_up(error.code) if answer is None else self._go_on_beside(answer))
+
+    async def _is_lost(self, error: FulletError) -> bool:
+        """Whether the server is away, its health asked where an answer of it leaves room for doubt."""
+        if isinstance(error, ServerAnswerError):
+            return (await attribute(self._server, error.answer)).decision is Decision.SERVER_AWAY
+        return error.code in _SERVER_AWAY
+
+    async def _go_on_beside(self, answer: ServerAnswer) -> RunOutcome:
+        """The server is well, but not to be asked about this prompt: take what it drew, and let go of the prompt."""
+        left = await self._collector.in_flight()
+        try:
+            if answer.call is not ServerCall.FETCH:
+                left = await self._collector.collect(left)
+            await self._server.cancel(self.attempt.id)
+        except ServerAnswerError as error:
+            self._log.info("prompt_not_let_go", error=error.code.value, answer=str(error.answer))
+        failure = RunFailure(code=ErrorCode.REQUEST_REFUSED, answer=answer)
+        return await self._judge(left, RunReport(phase=RunPhase.FAILED, failure=failure))
 
     async def _not_posted(self, error: FulletError) -> RunOutcome:
         if error.code is ErrorCode.DATABASE_UNAVAILABLE:
             raise error
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
-        if error.code in _SERVER_AWAY:
-            return await self._lost()
+        if await self._is_lost(error):
+            return await self._lost(error.code)
+        answer = error.answer if isinstance(error, ServerAnswerError) else None
+        if answer is not None and answer.call not in (ServerCall.UPLOAD, ServerCall.POST):
+            return await self._go_on_beside(answer)  # it may have arrived: where it stands could not be learnt
         guilty = error.params.get("guilty")
-        slots = frozenset({guilty}) if isinstance(guilty, int) else frozenset[int]()
-        failure = RunFailure(code=error.code, slots=slots)
+        failure = RunFailure(
+            code=error.code if answer is None else ErrorCode.REQUEST_REFUSED,
+            slots=frozenset({guilty}) if isinstance(guilty, int) else frozenset[int](),
+            node=str(error.params.get("node", "")),
+            detail=str(error.params.get("reason", "")),
+            answer=answer,
+        )
         return await self._judge(await self._collector.in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
 
-    async def _lost(self) -> RunOutcome:
+    async def _lost(self, code: ErrorCode) -> RunOutcome:
         """Tell the people concerned; the attempt stays open."""
+        self.lost_by = code
         for job in await self.owed():
             self._tools.events.publish(JobStranded(job_id=job.id))
         return RunOutcome.LOST
@@ -346,16 +383,33 @@ class AttemptRun:
     async def _judge(self, left: Sequence[Job], report: RunReport) -> RunOutcome:
         """Settle those of `left` that wait for this attempt; it is over then."""
         owed = [job for job in left if job.attempt_id == self.attempt.id]
-        await self._carry_out(self._verdicts(owed, report))
+        verdicts = self._verdicts(owed, report)
+        self._tell_admins(report.failure, verdicts)
+        await self._carry_out(verdicts)
         return await self._close(report, outcome_of(report), has_begun=await self._has_begun(report))
 
     def _verdicts(self, owed: Sequence[Job], report: RunReport) -> Sequence[Verdict]:
+        failed = self._collector.failed
+        return [
+            *(Fail(job_id=job.id, code=failed[job.id]) for job in owed if job.id in failed),
+            *self._verdicts_by_report([job for job in owed if job.id not in failed], report),
+        ]
+
+    def _verdicts_by_report(self, owed: Sequence[Job], report: RunReport) -> Sequence[Verdict]:
         if report.phase is RunPhase.SUCCEEDED:
-            return [verdict_for_incomplete(self.attempt, job) for job in owed]
+            return [verdict_for_incomplete(self.attempt, job, self._tools.history(job)) for job in owed]
         if report.phase is RunPhase.UNKNOWN:
             return verdicts_for_lost(self.attempt, owed, is_suspect=self._is_suspect or self.is_started)
-        elsewhere = {job.id for job in owed if self._tools.runs_elsewhere(job)}
-        return verdicts_for_failure(self.attempt, owed, report, timeout_s=self._tools.timeout_s, runs_elsewhere=elsewhere)
+        return verdicts_for_failure(self.attempt, owed, report, timeout_s=self._tools.timeout_s, history=self._tools.history)
+
+    def _tell_admins(self, failure: RunFailure | None, verdicts: Sequence[Verdict]) -> None:
+        """Into the log whatever it was; to administrators what they can mend."""
+        if failure is None:
+            return
+        self._log.warning("batch_failed", error=failure.code.value, node=failure.node, detail=failure.detail)
+        trouble = trouble_of(self._server.name, failure, verdicts)
+        if trouble is not None:
+            self._tools.events.publish(trouble)
 
     async def _carry_out(self, verdicts: Sequence[Verdict]) -> None:
         await self._tools.settlement.carry_out(self.attempt.id, verdicts)

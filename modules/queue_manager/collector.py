@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,9 +11,12 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import JobFinishing, JobSettled
+from modules.domain.images import Picture
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobState
 from modules.domain.ports import Events, ImageServer, JobStore
-from modules.domain.servers import RunReport
+from modules.domain.servers import BodyKind, RunPhase, RunReport, ServerAnswerError, ServerCall
+from modules.queue_manager.answer_check import attribute
+from modules.queue_manager.fault_attribution import Decision, History, of_answer, of_prompt
 
 log = structlog.get_logger(__name__)
 
@@ -22,15 +25,28 @@ class Collector:
     """Of one attempt. The first result of a job wins, so what another attempt of it drew is no trouble."""
 
     def __init__(
-        self, attempt: Attempt, server: ImageServer, jobs: JobStore, events: Events, worked_s: Callable[[], float | None]
+        self,
+        attempt: Attempt,
+        server: ImageServer,
+        jobs: JobStore,
+        events: Events,
+        worked_s: Callable[[], float | None],
+        *,
+        fetch_again_s: float,
     ) -> None:
-        """`worked_s`: for how long the server has worked on it by now, as far as we saw it."""
+        """`worked_s`: for how long the server has worked on it by now, as far as we saw it.
+
+        `fetch_again_s`: seconds before a picture that is missing or cut is asked for again; doubled each time.
+        """
+        #: Jobs whose pictures are there and cannot be had, with the reason.
+        self.failed: dict[JobId, ErrorCode] = {}
         self.has_results = False  #: a job of it is settled, so its prompt did more than wait
         self._attempt = attempt
         self._server = server
         self._jobs = jobs
         self._events = events
         self._worked_s = worked_s
+        self._fetch_again_s = fetch_again_s
         self._slots_saved: set[int] = set()
         self._collected: set[JobId] = set()
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
@@ -55,7 +71,12 @@ class Collector:
 
     async def collect(self, jobs: Sequence[Job], report: RunReport | None = None) -> list[Job]:
         """Fetch and store what is there, all at once; returns those of `jobs` that are still without a complete result."""
-        outcomes = await asyncio.gather(*(self._collect_one(job, report) for job in jobs), return_exceptions=True)
+        is_drawn = report is not None and report.phase is RunPhase.SUCCEEDED
+        return await self._collect_all(jobs, report, is_drawn=is_drawn)
+
+    async def _collect_all(self, jobs: Sequence[Job], report: RunReport | None, *, is_drawn: bool) -> list[Job]:
+        fetching = (self._collect_one(job, report, is_drawn=is_drawn) for job in jobs)
+        outcomes = await asyncio.gather(*fetching, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -66,7 +87,8 @@ class Collector:
         self._events.publish(JobFinishing(job_id=job_id))
         try:
             job = await self._jobs.job(job_id)
-            left = await self.collect([job] if job is not None and job.state in IN_FLIGHT_STATES else [])
+            jobs = [job] if job is not None and job.state in IN_FLIGHT_STATES else []
+            left = await self._collect_all(jobs, None, is_drawn=True)
         except FulletError as error:
             if error.code is ErrorCode.DATABASE_UNAVAILABLE:
                 raise
@@ -75,18 +97,57 @@ class Collector:
         else:
             self._collected -= {job.id for job in left}
 
-    async def _collect_one(self, job: Job, report: RunReport | None) -> bool:
+    async def _collect_one(self, job: Job, report: RunReport | None, *, is_drawn: bool) -> bool:
         worked_s = self._worked_s()
         slots = self._slots_of(job.id)
-        pictures = await self._server.fetch(self._attempt, slots)
+        pictures = await self._fetch(job, slots, is_drawn=is_drawn)
         if set(pictures) != set(slots):
             return False
-        timing = report or _as_if_ended(await self._server.report(self._attempt.id), worked_s)
+        timing = report or await self._timing(worked_s)
         if await self._jobs.settle_generated(self._attempt.id, job.id, [pictures[index] for index in slots], timing):
             self.has_results = True
             self._collected.add(job.id)
             self._events.publish(JobSettled(job_id=job.id, state=JobState.GENERATED))
         return True
+
+    async def _fetch(self, job: Job, slots: Sequence[int], *, is_drawn: bool) -> Mapping[int, Picture]:
+        """A job's pictures, asked for again where that may help; incomplete where it did not. Raises for a server that is away.
+
+        `is_drawn`: the server said so, so that what is missing may only be late, or cut on its way.
+        """
+        pictures: dict[int, Picture] = {}
+        fetches = 0
+        while job.id not in self.failed:
+            fetches += 1
+            try:
+                pictures |= await self._server.fetch(self._attempt, [index for index in slots if index not in pictures])
+                if len(pictures) == len(slots):
+                    break
+                found = of_answer(ServerCall.FETCH, 404, BodyKind.EMPTY, is_well=True, history=History(fetches=fetches))
+            except ServerAnswerError as error:
+                found = await attribute(self._server, error.answer, History(fetches=fetches))
+                if found.decision is Decision.SERVER_AWAY:
+                    raise
+                is_drawn = True  # or else it would have said that there is none
+            except FulletError as error:
+                if error.code is not ErrorCode.OUTPUT_TOO_LARGE:
+                    raise
+                found = of_prompt(error.code)
+            if found.decision is Decision.JOB_FAILS:
+                self.failed[job.id] = found.reason
+            if found.decision is not Decision.FETCH_AGAIN or not is_drawn:
+                break
+            self._log.info("picture_fetched_again", job_id=str(job.id), fetches=fetches, missing=len(slots) - len(pictures))
+            await asyncio.sleep(self._fetch_again_s * 2 ** (fetches - 1))
+        return pictures
+
+    async def _timing(self, worked_s: float | None) -> RunReport:
+        """How long it took so far. A server that tells nothing of this prompt has drawn these pictures all the same."""
+        try:
+            return _as_if_ended(await self._server.report(self._attempt.id), worked_s)
+        except ServerAnswerError as error:
+            self._log.info("timing_not_known", answer=str(error.answer))
+            return RunReport(phase=RunPhase.SUCCEEDED)
 
     def _slots_of(self, job_id: JobId) -> Sequence[int]:
         return [slot.index for slot in self._attempt.slots if slot.job_id == job_id]

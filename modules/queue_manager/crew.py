@@ -34,6 +34,11 @@ class Colleague(Protocol):
         """Takes work, as far as its server is concerned."""
         ...
 
+    @property
+    def is_away(self) -> bool:
+        """Its server was asked and does not answer as a ComfyUI. One that was not asked yet is not away."""
+        ...
+
     def view(self) -> ServerView:
         """Its server for the scheduler."""
         ...
@@ -149,6 +154,10 @@ class Crew:
     def runs_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another healthy server could take this job."""
         return self._others_run(server, job.id, job.work)
+
+    def failed_elsewhere(self, server: ServerName, job: Job) -> bool:
+        """Whether another server could not do this job either."""
+        return any(one.refuses(job.id) for name, one in self.colleagues.items() if name != server)
 
     def waits_for_others(self, server: ServerName, job: WaitingJob) -> bool:
         """The same of one that waits."""

@@ -72,7 +72,7 @@ class Engine:
         except FulletError as error:
             if error.code is not ErrorCode.DATABASE_UNAVAILABLE:
                 raise
-            place, active = Place(position=1, starts_at=None, ends_at=None), 1
+            place, active = Place(position=1, starts_at=None, ends_at=None, is_moment_open=True), 1
         return Accepted(job=job, place=place, active=active, limit=self._limits.active_per_person)
 
     async def cancel(self, job_id: JobId, *, by_admin: bool = False) -> Job:

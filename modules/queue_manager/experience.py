@@ -66,7 +66,7 @@ class Experience:
                 self.loaded = None
                 rows = len(run.attempt.slots)
                 self._log.warning("out_of_memory", pictures=rows, cap=self._caps.ran_out_of_memory(run.heavy_key, rows))
-            case RunOutcome.REFUSED:
+            case RunOutcome.REFUSED | RunOutcome.NODE_FAILED:
                 self.loaded = run.heavy_key if run.is_started else self.loaded
             case RunOutcome.RESTARTED | RunOutcome.LOST | RunOutcome.STUCK:
                 self.loaded = None

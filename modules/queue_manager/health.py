@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modules.domain.jobs import JobId
+from modules.domain.people import UserId
 
 #: Infrastructure failures within this many seconds that open the breaker. Source: docs/durability.md, "Faults".
 FAILURE_WINDOW_S = 30.0
 FAILURES_TO_OPEN = 3
+#: Runs in a row that end in a node's error, no person having a part in all of them, that open it. Two could be two bad wishes.
+NODE_ERRORS_TO_OPEN = 3
 #: First wait before a probe, and the longest; doubled in between.
 FIRST_PROBE_S = 2.0
 LONGEST_PROBE_S = 120.0
@@ -71,6 +74,25 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self._failures.clear()
         self._probes = 0
+
+
+class NodeErrors:
+    """The runs of one server that ended in a node's error, one after another, with no good one between."""
+
+    def __init__(self) -> None:
+        self._people: deque[frozenset[UserId]] = deque(maxlen=NODE_ERRORS_TO_OPEN)
+
+    def failed(self, people: Collection[UserId]) -> bool:
+        """Note one, and whose jobs may have caused it; whether the server itself is the likely cause by now.
+
+        One person may send the same broken wish again and again, so somebody who had a part in all of them is blamed first.
+        """
+        self._people.append(frozenset(people))
+        return len(self._people) == NODE_ERRORS_TO_OPEN and not frozenset.intersection(*self._people)
+
+    def succeeded(self) -> None:
+        """A run went well."""
+        self._people.clear()
 
 
 @dataclass(slots=True)

@@ -16,6 +16,8 @@ class Intervals:
 
     #: Between the two looks at a server that does not know an attempt (any more).
     look_again_s: float = 5.0
+    #: Before a picture that was missing or cut is fetched again; doubled each time.
+    fetch_again_s: float = 0.5
     #: No sign of life for this long while sampling counts as hung, however slow the model.
     silence_s: float = 90.0
     #: How long a cancelled prompt may take to stop before the server counts as stuck, and how often we look.

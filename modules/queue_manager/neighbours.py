@@ -47,6 +47,11 @@ class Neighbour:
         """Takes work, as far as its last news say."""
         return self.status.state == "healthy" and self.now - self.told_at <= NEWS_LIFE
 
+    @property
+    def is_away(self) -> bool:
+        """As its last news say; a server whose process is dead draws nothing either."""
+        return self.status.state == "away" or self.now - self.told_at > NEWS_LIFE
+
     def view(self) -> ServerView:
         """The server for the scheduler."""
         return ServerView(

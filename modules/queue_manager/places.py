@@ -114,5 +114,11 @@ class Places:
         return min((one.free_in_s + run_s(one, [waiting], rates) for one in able), default=None)
 
     def _unknown(self, position: int) -> Place:
-        """No server can run it now: its place in line is all there is to say."""
-        return Place(position=position, starts_at=None, ends_at=None, is_paused=self._crew.switches.is_paused)
+        """No server can run it now: its place in line is all there is to say, and whether all of them are away."""
+        return Place(
+            position=position,
+            starts_at=None,
+            ends_at=None,
+            is_paused=self._crew.switches.is_paused,
+            is_moment_open=not all(one.is_away for one in self._crew.colleagues.values()),
+        )

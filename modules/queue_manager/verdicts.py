@@ -1,13 +1,18 @@
-"""What becomes of each job when its attempt ended. Pure: the run acts on the answer."""
+"""What becomes of each job when its attempt ended. Pure: the run acts on the answer.
+
+Whose fault it was is decided in `fault_attribution.py`; here that becomes one verdict for each job of the attempt: who runs
+alone next, what counts, and when a job has used up its attempts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.jobs import Attempt, Job, JobId, JobState
 from modules.domain.servers import RunFailure, RunPhase, RunReport
+from modules.queue_manager.fault_attribution import Attribution, Decision, History, of_answer, of_prompt
 
 #: Attempts lost for reasons of ours before we give up on a job. Source: docs/durability.md, "Retry budget".
 MAX_FAILED_ATTEMPTS = 5
@@ -38,31 +43,34 @@ class Again:
 
 
 Verdict = Fail | Again
+JobHistory = Callable[[Job], History]
+
+
+def _by_itself(job: Job) -> History:
+    """Of a job whose other servers nobody knows."""
+    return History(failed_attempts=job.failed_attempts)
 
 
 def verdicts_for_failure(
-    attempt: Attempt, jobs: Sequence[Job], report: RunReport, *, timeout_s: float, runs_elsewhere: Collection[JobId] = ()
+    attempt: Attempt, jobs: Sequence[Job], report: RunReport, *, timeout_s: float, history: JobHistory = _by_itself
 ) -> list[Verdict]:
-    """Judge the jobs that are still in the attempt after it failed, was interrupted, timed out or vanished (UNKNOWN).
-
-    `runs_elsewhere`: those that another healthy server could take.
-    """
+    """Judge the jobs that are still in the attempt after it failed, was interrupted, timed out or vanished (UNKNOWN)."""
     if report.phase is RunPhase.UNKNOWN:
         return verdicts_for_lost(attempt, jobs)
     failure = report.failure or RunFailure(code=ErrorCode.INTERRUPTED)
     match failure.code:
         case ErrorCode.OUT_OF_MEMORY:
-            return [_after_oom(attempt, job, elsewhere=job.id in runs_elsewhere) for job in jobs]
+            return [_after_oom(attempt, job, history(job)) for job in jobs]
         case ErrorCode.GPU_BROKEN:
             return verdicts_for_lost(attempt, jobs, reason=failure.code)
         case ErrorCode.INTERRUPTED:
             return [_again_or_used_up(job, failure.code) for job in jobs]
         case ErrorCode.TIMED_OUT:
-            return _isolate(attempt, jobs, failure, {"limit_s": int(timeout_s)})
+            return _isolate(attempt, jobs, failure, {"limit_s": int(timeout_s)}, history)
         case ErrorCode.UNEXPECTED:
-            return _isolate(attempt, jobs, failure, {"incident": attempt.id.hex[:8]})
+            return _isolate(attempt, jobs, failure, {"incident": attempt.id.hex[:8]}, history)
         case _:
-            return _isolate(attempt, jobs, failure, {})
+            return _isolate(attempt, jobs, failure, {}, history)
 
 
 def verdicts_for_lost(
@@ -77,40 +85,56 @@ def verdicts_for_taken_back(jobs: Sequence[Job]) -> list[Verdict]:
     return [Again(job_id=job.id, reason=ErrorCode.INTERRUPTED, counts=False) for job in jobs]
 
 
-def verdict_for_incomplete(attempt: Attempt, job: Job) -> Verdict:
-    """The server said success, yet a picture of this job is missing, broken or of the wrong size.
+def verdict_for_incomplete(attempt: Attempt, job: Job, history: History) -> Verdict:
+    """The server said success, yet a picture of this job is missing or broken, however often it was fetched.
 
     It is drawn once more, alone; a template that loses pictures even then will do so again.
     """
-    was_alone = len(attempt.jobs) == 1 and job.runs_alone
-    if was_alone and job.failed_attempts > 0:
-        return Fail(job_id=job.id, code=ErrorCode.RESULT_INCOMPLETE)
-    return _again_or_used_up(job, ErrorCode.RESULT_INCOMPLETE, alone=True)
+    if len(attempt.jobs) > 1 or not job.runs_alone:
+        return _again_or_used_up(job, ErrorCode.RESULT_INCOMPLETE, alone=True)
+    return _as_decided(job, of_prompt(ErrorCode.RESULT_INCOMPLETE, history), {}, alone=True)
 
 
-def _after_oom(attempt: Attempt, job: Job, *, elsewhere: bool) -> Verdict:
+def _after_oom(attempt: Attempt, job: Job, history: History) -> Verdict:
     if len(attempt.jobs) > 1:  # the learned cap is halved, so the next batch is smaller
         return Again(job_id=job.id, reason=ErrorCode.OUT_OF_MEMORY, counts=False)
-    if job.failed_attempts == 0:  # once more on a freed card, its own pictures one after the other
-        return Again(job_id=job.id, reason=ErrorCode.OUT_OF_MEMORY, alone=job.recipe.count > 1, elsewhere=elsewhere)
-    if elsewhere:
-        return _again_or_used_up(job, ErrorCode.OUT_OF_MEMORY, elsewhere=True)
-    return Fail(job_id=job.id, code=ErrorCode.OUT_OF_MEMORY)
+    is_first = job.failed_attempts == 0  # once more, its own pictures one after the other
+    return _as_decided(job, of_prompt(ErrorCode.OUT_OF_MEMORY, history), {}, alone=is_first and job.recipe.count > 1)
 
 
-def _isolate(attempt: Attempt, jobs: Sequence[Job], failure: RunFailure, params: dict[str, Param]) -> list[Verdict]:
-    """The guilty job fails; where it is not known, each runs alone next, so that only the guilty one fails then."""
+def _isolate(
+    attempt: Attempt, jobs: Sequence[Job], failure: RunFailure, params: dict[str, Param], history: JobHistory
+) -> list[Verdict]:
+    """What the guilty job's fault leads to; where the guilty is not known, each runs alone next, so that it is known then."""
+    is_shared = len(attempt.jobs) > 1
     guilty = {slot.job_id for slot in attempt.slots if slot.index in failure.slots}
-    if len(attempt.jobs) == 1:
+    if not is_shared:
         guilty = {attempt.jobs[0].id}
-    if guilty:
-        return [
-            Fail(job_id=job.id, code=failure.code, params=params)
-            if job.id in guilty
-            else Again(job_id=job.id, reason=failure.code, counts=False)
-            for job in jobs
-        ]
-    return [Again(job_id=job.id, reason=failure.code, counts=False, alone=True) for job in jobs]
+    if not guilty:
+        return [Again(job_id=job.id, reason=failure.code, counts=False, alone=True) for job in jobs]
+    return [
+        _as_decided(job, _whose_fault(failure, history(job)), params, alone=is_shared)
+        if job.id in guilty
+        else Again(job_id=job.id, reason=failure.code, counts=False)
+        for job in jobs
+    ]
+
+
+def _whose_fault(failure: RunFailure, history: History) -> Attribution:
+    """An answer is only judged here when its server was well afterwards; else the attempt is lost."""
+    if failure.answer is None:
+        return of_prompt(failure.code, history)
+    return of_answer(failure.answer.call, failure.answer.status, failure.answer.body, is_well=True, history=history)
+
+
+def _as_decided(job: Job, found: Attribution, params: dict[str, Param], *, alone: bool = False) -> Verdict:
+    match found.decision:
+        case Decision.JOB_FAILS:
+            return Fail(job_id=job.id, code=found.reason, params=params)
+        case Decision.TRY_ELSEWHERE:
+            return _again_or_used_up(job, found.reason, alone=alone, elsewhere=True)
+        case Decision.TRY_HERE | Decision.FETCH_AGAIN | Decision.SERVER_AWAY:
+            return _again_or_used_up(job, found.reason, alone=alone)
 
 
 def _lost(job: Job, reason: ErrorCode, *, is_shared: bool, is_suspect: bool) -> Verdict:

@@ -7,13 +7,14 @@ from datetime import datetime
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import QueueChanged, ServerBack, ServerLost
+from modules.domain.events import QueueChanged, ServerBack, ServerLost, ServerTrouble
 from modules.domain.jobs import AttemptId
+from modules.domain.people import UserId
 from modules.domain.ports import ImageServer
-from modules.domain.servers import RunPhase
+from modules.domain.servers import RunPhase, ServerAnswerError
 from modules.queue_manager.attempt_run import AttemptRun
 from modules.queue_manager.crew import Crew
-from modules.queue_manager.health import Breaker, BreakerState
+from modules.queue_manager.health import Breaker, BreakerState, NodeErrors
 from modules.queue_manager.outcomes import RunOutcome
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ class Vitals:
         self._server = server
         self._crew = crew
         self._breaker = Breaker()
+        self._node_errors = NodeErrors()
         self._log = log.bind(server=server.name)
         self.state = "starting"
         self.since: datetime = crew.clock.now()
@@ -46,6 +48,11 @@ class Vitals:
         """Whether it did real work since it last failed, so that it may have a second batch."""
         return self._breaker.state is BreakerState.CLOSED
 
+    @property
+    def is_failing(self) -> bool:
+        """It answers, but the jobs of different people failed on it one after another: it gets one now and then, to see."""
+        return self.state == "failing"
+
     def was_bystander(self, attempt_id: AttemptId) -> bool:
         """Whether this attempt only waited when the server went away."""
         return attempt_id in self._bystanders
@@ -60,7 +67,7 @@ class Vitals:
             facts = await self._server.refresh()
             await self._check_stuck()
         except FulletError as error:
-            self._lose(error.code)
+            self._lose(error.code, error)
         else:
             self._find_well(facts.version)
 
@@ -74,7 +81,7 @@ class Vitals:
         try:
             await self._server.check()
         except FulletError as error:
-            self._lose(error.code)
+            self._lose(error.code, error)
         self._heard_at = self._crew.clock.monotonic()
 
     def note(self, run: AttemptRun, outcome: RunOutcome) -> None:
@@ -82,28 +89,59 @@ class Vitals:
         self._heard_at = self._crew.clock.monotonic()
         match outcome:
             case RunOutcome.CLEAN:
-                self._breaker.succeeded()
-                self._bystanders.clear()
+                self._note_clean()
             case RunOutcome.LOST:
                 if not run.is_started:
                     self._bystanders.add(run.attempt.id)
-                self._lose(ErrorCode.SERVER_UNREACHABLE)
+                self._lose(run.lost_by or ErrorCode.SERVER_UNREACHABLE)
             case RunOutcome.STUCK:
                 self._stuck.add(run.attempt.id)
                 self._lose(ErrorCode.GPU_BROKEN)
             case RunOutcome.RESTARTED:
                 if self._breaker.failed(self._crew.clock.monotonic()):
                     self._lose(ErrorCode.SERVER_BROKEN)
+            case RunOutcome.NODE_FAILED:
+                self._note_node_error(run)
             case RunOutcome.REFUSED | RunOutcome.OUT_OF_MEMORY:
                 pass
 
-    def _lose(self, code: ErrorCode) -> None:
+    def _note_clean(self) -> None:
+        self._breaker.succeeded()
+        self._node_errors.succeeded()
+        self._bystanders.clear()
+        if self.is_failing:
+            self._become("healthy")
+            self.last_error = None
+            self._log.info("server_works_again")
+            self._crew.events.publish(QueueChanged())
+
+    def _note_node_error(self, run: AttemptRun) -> None:
+        if self._node_errors.failed(_suspects(run)) or self.is_failing:
+            self._leave_alone(run)
+
+    def _leave_alone(self, run: AttemptRun) -> None:
+        """Its nodes fail for everybody: a full disk, say. It is not away, so nobody is told that; administrators are told."""
+        self._breaker.failed(self._crew.clock.monotonic(), at_once=True)
+        self.last_error = ErrorCode.NODE_FAILED.value
+        if self.is_failing:
+            return
+        self._become("failing")
+        failure = run.report.failure if run.report else None
+        node, detail = (failure.node, failure.detail) if failure else ("", "")
+        self._log.warning("server_failing", node=node, detail=detail)
+        self._crew.events.publish(
+            ServerTrouble(server=self._server.name, reason=ErrorCode.NODE_FAILED.value, node=node, detail=detail, fails_all=True)
+        )
+        self._crew.events.publish(QueueChanged())
+
+    def _lose(self, code: ErrorCode, error: FulletError | None = None) -> None:
         self._breaker.failed(self._crew.clock.monotonic(), at_once=True)
         self.last_error = code.value
         if self.state == "away":
             return
         self._become("away")
-        self._log.warning("server_lost", error=code.value)
+        answer = str(error.answer) if isinstance(error, ServerAnswerError) else None
+        self._log.warning("server_lost", error=code.value, answer=answer)
         self._crew.events.publish(ServerLost(server=self._server.name, reason=code.value))
         self._crew.events.publish(QueueChanged())
 
@@ -111,7 +149,7 @@ class Vitals:
         self._heard_at = self._crew.clock.monotonic()
         self._breaker.probed()
         was_away = self.state == "away"
-        if self.state == "healthy":
+        if self.state == "healthy" or self.is_failing:  # only a picture shows that it draws again
             return
         self._become("healthy")
         self.last_error = None
@@ -134,3 +172,10 @@ class Vitals:
                 raise FulletError(ErrorCode.GPU_BROKEN)
             self._stuck.discard(attempt_id)
             await self._server.forget(attempt_id)
+
+
+def _suspects(run: AttemptRun) -> frozenset[UserId]:
+    """Whose jobs may have made a node fail: those of the slots it named, else everybody's in the attempt."""
+    failure = run.report.failure if run.report else None
+    named = {slot.job_id for slot in run.attempt.slots if failure and slot.index in failure.slots}
+    return frozenset(job.user_id for job in run.attempt.jobs if not named or job.id in named)

@@ -11,13 +11,14 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, JobId, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus, WaitingJob
 from modules.domain.servers import InMemory
 from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.experience import Experience
+from modules.queue_manager.fault_attribution import History
 from modules.queue_manager.lease import Lease, LeaseLostError
 from modules.queue_manager.open_runs import OpenRuns
 from modules.queue_manager.outcomes import RunOutcome
@@ -56,6 +57,11 @@ class Worker:
     def is_up(self) -> bool:
         """Takes work, as far as the server is concerned."""
         return self._vitals.state == "healthy" and not self._crew.switches.is_drained(self.server.name)
+
+    @property
+    def is_away(self) -> bool:
+        """Was asked and does not answer; not so before it was asked, and not for a server that fails what it is given."""
+        return self._vitals.state == "away"
 
     @property
     def is_driving(self) -> bool:
@@ -269,8 +275,17 @@ class Worker:
             settlement=self._crew.settlement,
             intervals=self._crew.intervals,
             timeout_s=self._crew.timeout_s,
-            runs_elsewhere=lambda job: self._crew.runs_elsewhere(self.server.name, job),
+            history=self._history_of,
             changed=self.wake,
+        )
+
+    def _history_of(self, job: Job) -> History:
+        """What is known of a job for whoever decides whose fault its failure is."""
+        return History(
+            failed_attempts=job.failed_attempts,
+            runs_elsewhere=self._crew.runs_elsewhere(self.server.name, job),
+            failed_elsewhere=self._crew.failed_elsewhere(self.server.name, job),
+            server_fails_all=self._vitals.is_failing,
         )
 
     async def _drive(self, run: AttemptRun, *, is_found: bool) -> None:

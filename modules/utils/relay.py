@@ -49,6 +49,7 @@ _KINDS: dict[str, Callable[..., Event]] = {
         kinds.JobSettled,
         kinds.ServerLost,
         kinds.ServerBack,
+        kinds.ServerTrouble,
         kinds.QueuePaused,
     )
 }

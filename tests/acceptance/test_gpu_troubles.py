@@ -62,7 +62,10 @@ async def test_a_refused_workflow_is_not_tried_again_and_is_told(house: WholeHou
 async def test_out_of_memory_at_every_size_is_told_with_what_to_try(gpu: ComfySandbox, guest: Person) -> None:
     gpu.fail("oom", times=None, match=Match(text="a wish too large"))
     await ask(guest, "a wish too large")
-    assert "That size is too big for our GPUs. Try 1024x1024 or fewer pictures" in (await failure(guest, "a wish too large")).text
+    assert (
+        "That is too big for our GPUs. Try a smaller size, fewer pictures or another model"
+        in (await failure(guest, "a wish too large")).text
+    )
 
 
 async def test_one_bad_wish_in_a_batch_spoils_nobody_elses(house: WholeHouse, gpu: ComfySandbox, guest: Person) -> None:

@@ -261,7 +261,7 @@ async def test_another_start_of_ours_follows_what_the_first_one_posted() -> None
 # --- what is fetched ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [FaultKind.TRUNCATE_OUTPUT, FaultKind.MISSING_OUTPUT, FaultKind.WRONG_SIZE])
+@pytest.mark.parametrize("kind", [FaultKind.TRUNCATE_OUTPUT, FaultKind.MISSING_OUTPUT])
 async def test_a_picture_that_is_not_right_is_left_out_and_the_others_are_not(kind: FaultKind) -> None:
     async with both(mode=MergeMode.STACKED) as side:
         side.sandbox.fail(kind)

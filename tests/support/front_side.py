@@ -230,11 +230,11 @@ class SteeredStudio:
         assert await self._worker.database.jobs.settle_failed(job.id, code, params)
         self._worker.bus.publish(JobSettled(job_id=job.id, state=JobState.FAILED))
 
-    async def requeued(self, job: Job, attempt: Attempt) -> None:
+    async def requeued(self, job: Job, attempt: Attempt, reason: ErrorCode = ErrorCode.SERVER_UNREACHABLE) -> None:
         """The server went away under it."""
         worker = self._worker
         await worker.database.jobs.requeue(attempt.id, [job.id], ErrorCode.SERVER_UNREACHABLE, server_died=True)
-        worker.bus.publish(JobRequeued(job_id=job.id, reason=ErrorCode.SERVER_UNREACHABLE.value))
+        worker.bus.publish(JobRequeued(job_id=job.id, reason=reason.value))
         worker.bus.publish(QueueChanged())
 
     @property
@@ -278,6 +278,7 @@ class Front:
             group.create_task(self.bot.run_with(self.sandbox.bot_token))
             group.create_task(self.bot.cards.run())
             group.create_task(self.bot.rooms.run())
+            group.create_task(self.bot.server_notes.run())
             group.create_task(self.courier.run())
 
     async def when_ready(self) -> None:

@@ -18,6 +18,7 @@ from modules.ai.workflows.gain import MergeMode
 from modules.ai.workflows.planner import Planner
 from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.events import Event
+from modules.domain.images import BlobId
 from modules.domain.jobs import BootId, Job, JobId, JobRequest, JobState, Origin, ServerName, WorkClass
 from modules.domain.people import ChannelId, InteractionId, Language, Person, UserId
 from modules.domain.recipes import ModelName, Recipe
@@ -71,6 +72,12 @@ class HouseSide:
         """A recipe that is resolved already."""
         return await self.engine.submit(_a_request(UserId(user), recipe, work, weight))
 
+    async def ask_edit(self, user: int, source: BlobId, prompt: str = "make it snow", *, model: str = "flux") -> Accepted:
+        """What `/edit` does with a picture that is stored already."""
+        wish = Wish(kind=WorkflowKind.EDIT, model=ModelName(model), prompt=prompt, source=source)
+        recipe, work = self.catalogue.resolve(wish)
+        return await self.engine.submit(_a_request(UserId(user), recipe, work, 1.0))
+
     async def ask_again(self, job: Job) -> Accepted:
         """The very same recipe once more."""
         return await self.engine.submit(_a_request(job.user_id, job.recipe, job.work, 1.0))
@@ -95,6 +102,16 @@ class HouseSide:
         async with asyncio.timeout(within_s):
             while not any(isinstance(event, kind) for event in self.seen):  # noqa: ASYNC110 (the list is the fact)
                 await asyncio.sleep(0.02)
+
+    async def until_state(self, server: str, state: str, *, within_s: float = LIMIT_S) -> None:
+        """Wait until an operator would read this of the server."""
+        worker = self.engine.workers[ServerName(server)]
+        try:
+            async with asyncio.timeout(within_s):
+                while worker.status().state != state:  # noqa: ASYNC110 (the state is the fact)
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"wanted {state}; {self.statuses()}") from None
 
     def statuses(self) -> str:
         return str([worker.status() for worker in self.engine.workers.values()])

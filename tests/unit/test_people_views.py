@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modules.discord.failures import sentence
 from modules.discord.posting import Attached
+from modules.discord.views.answer import place_sentence
 from modules.discord.views.buttons import TEMPLATE, Act, Press, custom_id
 from modules.discord.views.forms import Submission, edit_form, remix_form
 from modules.discord.views.own_cards import HistoryEntry, history_card, queue_list
@@ -229,3 +230,14 @@ def test_the_history_tells_that_a_picture_is_no_longer_kept(texts: Texts) -> Non
     for entry, is_told in ((replace(kept, thumbnail=None), True), (kept, False)):
         told = "\n".join(str(shape.get("content", "")) for shape in shapes_of(history_card([entry], None, texts)))
         assert (texts("history.gone", count=job.recipe.count) in told) is is_told
+
+
+@pytest.mark.parametrize("texts", LANGUAGES, ids=str)
+@pytest.mark.parametrize("position", [1, 3])
+def test_before_the_gpus_were_asked_nobody_reads_that_they_are_away(texts: Texts, position: int) -> None:
+    open_ = Place(position=position, starts_at=None, ends_at=None, is_moment_open=True)
+    away = replace(open_, is_moment_open=False)
+    assert place_sentence(open_, 1, texts) != place_sentence(away, 1, texts)
+    assert texts.ordinal(position) in place_sentence(open_, 1, texts)
+    assert face_of_place(open_).state in (CardState.NEXT, CardState.WAITING)
+    assert face_of_place(away).state is CardState.AWAY

@@ -24,6 +24,7 @@ KEY = re.compile(r"[a-z][a-z_]*(\.[a-z_]+)+")
 FAMILIES = (
     "error.",
     "fault.",
+    "trouble.",
     "problem.",
     "field.",
     "permission.",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modules.domain.errors import ErrorCode
 from modules.domain.jobs import Attempt, AttemptId, Job, JobState, ServerName
 from modules.domain.servers import RunFailure, RunPhase, RunReport
+from modules.queue_manager.fault_attribution import History
 from modules.queue_manager.verdicts import (
     MAX_FAILED_ATTEMPTS,
     Again,
@@ -39,8 +40,13 @@ def attempt_of(jobs: list[Job]) -> Attempt:
 
 def judged(jobs: list[Job], code: ErrorCode, *slots: int, elsewhere: bool = False) -> list[Again | Fail]:
     report = RunReport(phase=RunPhase.FAILED, failure=RunFailure(code=code, slots=frozenset(slots)))
-    able = [job.id for job in jobs] if elsewhere else []
-    return verdicts_for_failure(attempt_of(jobs), jobs, report, timeout_s=300, runs_elsewhere=able)
+    return verdicts_for_failure(
+        attempt_of(jobs), jobs, report, timeout_s=300, history=lambda job: history_of(job, runs_elsewhere=elsewhere)
+    )
+
+
+def history_of(job: Job, **known: bool) -> History:
+    return History(failed_attempts=job.failed_attempts, **known)
 
 
 def test_the_guilty_slots_job_fails_and_the_others_keep_their_place_at_no_cost() -> None:
@@ -108,11 +114,11 @@ def test_a_batch_taken_back_costs_nothing() -> None:
 
 def test_an_incomplete_result_is_drawn_once_more_alone_whatever_happened_before() -> None:
     for jobs in (jobs_of(2), jobs_of(1, failed_attempts=2)):
-        verdict = verdict_for_incomplete(attempt_of(jobs), jobs[0])
+        verdict = verdict_for_incomplete(attempt_of(jobs), jobs[0], history_of(jobs[0]))
         assert isinstance(verdict, Again)
         assert verdict.alone
     jobs = jobs_of(1, failed_attempts=1, runs_alone=True)
-    assert isinstance(verdict_for_incomplete(attempt_of(jobs), jobs[0]), Fail)
+    assert isinstance(verdict_for_incomplete(attempt_of(jobs), jobs[0], history_of(jobs[0])), Fail)
 
 
 @given(

@@ -22,7 +22,7 @@ _PROBLEM_CHARS = 1_500
 _MORE_CHARS = 60
 #: At most 122 characters each once escaped, with a comma between.
 MOST_BLOCKED_WORDS = 25
-_LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡"}
+_LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡", "failing": "🟠"}
 
 
 def status_card(status: QueueStatus, problems: Sequence[TemplateProblem], version: str, texts: Texts) -> ui.LayoutView:

@@ -35,6 +35,8 @@ def place_sentence(place: Place, pictures: int, texts: Texts) -> str:
     """Where the job stands, in one sentence that is still true when it is read later."""
     if place.is_paused:
         return texts("answer.paused", count=pictures)
+    if place.starts_at is None and place.is_moment_open:
+        return texts("answer.no_moment", count=pictures, place=texts.ordinal(place.position))
     if place.starts_at is None or place.ends_at is None:
         return texts("answer.away", count=pictures)
     if place.position <= 1:

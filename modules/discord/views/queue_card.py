@@ -63,7 +63,8 @@ class CardFace:
     shared_by: int = 1
     preview: int = 0  #: number of the preview shown; 0: none
     elapsed_s: float = 0.0  #: since the start; written when the card is edited anyway
-    was_requeued: bool = False  #: the server went away under it
+    was_requeued: bool = False  #: an attempt of it came to nothing
+    was_lost: bool = False  #: for the server went away under it
     in_memory: InMemory = InMemory.THIS  #: the model that the GPU had as it began
     tellings: int = 0  #: moments that passed before its turn came, so that another had to be told
     by_admin: bool = False  #: cancelled by somebody else
@@ -79,18 +80,26 @@ class CardFace:
 
     def _said(self) -> tuple[object, ...]:
         return (
-            self.state, self.position, self.step, self.steps, self.shared_by, self.preview, self.was_requeued, self.tellings,
+            self.state, self.position, self.step, self.steps, self.shared_by, self.preview, self.was_requeued, self.was_lost,
+            self.tellings,
         )  # fmt: skip
 
 
-def face_of_place(place: Place, *, was_requeued: bool = False, tellings: int = 0) -> CardFace:
-    """What a waiting job shows."""
+def face_of_place(place: Place, *, before: CardFace | None = None, tellings: int = 0) -> CardFace:
+    """What a waiting job shows. `before`: what it showed, for what an attempt that came to nothing left to say."""
+    was_requeued, was_lost = (before.was_requeued, before.was_lost) if before else (False, False)
     if place.is_paused:
-        return CardFace(state=CardState.PAUSED, was_requeued=was_requeued)
-    if place.starts_at is None:
-        return CardFace(state=CardState.AWAY, was_requeued=was_requeued)
-    state = CardState.NEXT if place.position <= 1 else CardState.WAITING
-    return CardFace(state=state, position=place.position, moment=place.ends_at, was_requeued=was_requeued, tellings=tellings)
+        return CardFace(state=CardState.PAUSED, was_requeued=was_requeued, was_lost=was_lost)
+    if place.starts_at is None and not place.is_moment_open:
+        return CardFace(state=CardState.AWAY, was_requeued=was_requeued, was_lost=was_lost)
+    return CardFace(
+        state=CardState.NEXT if place.position <= 1 else CardState.WAITING,
+        position=place.position,
+        moment=place.ends_at,
+        was_requeued=was_requeued,
+        was_lost=was_lost,
+        tellings=tellings,
+    )
 
 
 def queue_card(job: Job, face: CardFace, spec: ModelSpec | None, texts: Texts) -> ui.LayoutView:
@@ -138,7 +147,7 @@ def _notes(face: CardFace, texts: Texts) -> list[str]:
     if face.state in {CardState.DRAWING, CardState.LOADING} and face.shared_by > 1:
         notes.append(texts("card.shared", count=face.shared_by - 1))
     if face.was_requeued and face.state in {CardState.WAITING, CardState.NEXT, CardState.AWAY}:
-        notes.append(texts("card.requeued"))
+        notes.append(texts("card.requeued" if face.was_lost else "card.once_more"))
     return notes
 
 

@@ -111,6 +111,17 @@ async def test_a_paused_queue_and_absent_gpus_are_told_apart(front: Front, peopl
     await becomes(bruno, card, "You're next")
 
 
+async def test_a_picture_that_is_drawn_again_says_so_and_blames_no_gpu(front: Front, people: People) -> None:
+    bruno = await people.be("bruno")
+    job, card = await asked(front, bruno)
+    attempt = await front.studio.start(job)
+    front.studio.progress(job, 3)
+    await becomes(bruno, card, "3/8")
+    await front.studio.requeued(job, attempt, ErrorCode.RESULT_INCOMPLETE)
+    back = await becomes(bruno, card, "You're next", "It didn't work out this time")
+    assert "went away" not in back.text
+
+
 async def test_when_the_server_goes_away_the_card_says_so_and_keeps_its_place(front: Front, people: People) -> None:
     bruno = await people.be("bruno")
     job, card = await asked(front, bruno)

@@ -255,6 +255,10 @@ class ComfyPort:
         else:
             await self._call("check", lambda: None)
 
+    async def is_well(self) -> bool:
+        await self._look(0.0)
+        return not self._comfy.is_away
+
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         def queue() -> None:
             assert attempt.id not in self._comfy.prompts, "the same prompt was posted twice"
