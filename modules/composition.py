@@ -111,10 +111,22 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 async def _serve(settings: Settings, role: Role, root: Path) -> None:
-    stop = asyncio.Event()
+    """Run until asked to stop. Before everything is started there is nothing to finish: then stopping is immediate."""
+    stop, is_started = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(_work(settings, role, root, stop, is_started), name="program")
+        asked = group.create_task(stop.wait(), name="asked-to-stop")
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set() and not is_started.is_set():
+            log.info("stopped_while_starting")
+            working.cancel()
+        asked.cancel()
+
+
+async def _work(settings: Settings, role: Role, root: Path, stop: asyncio.Event, is_started: asyncio.Event) -> None:
     async with open_middle(settings, role, root=root) as middle:
         if middle.servers:
             await check_at_start(middle, settings)
@@ -125,6 +137,7 @@ async def _serve(settings: Settings, role: Role, root: Path) -> None:
                 group.create_task(service, name=name)
                 for name, service in {**_middle_services(settings, middle, role), **people.services}.items()
             ]
+            is_started.set()
             log.info("started", role=role)
             await stop.wait()
             log.info("stopping")
