@@ -14,14 +14,14 @@ from modules.discord.menu_pictures import MenuPictures
 from modules.discord.message_files import MessageFile, as_message_file, images_of
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
-from modules.domain.catalogue import Wish
+from modules.domain.catalogue import ModelSpec, Wish
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Picture
-from modules.domain.jobs import JobId, JobRequest, Origin
+from modules.domain.jobs import JobId, JobRequest, Origin, WorkClass
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
 from modules.domain.recipes import Recipe
-from modules.domain.records import PersonSettings
+from modules.domain.records import GuildSettings, PersonSettings
 from modules.domain.sessions import Session
 
 
@@ -32,6 +32,18 @@ class Accepted:
     ticket: Ticket
     session: Session
     language: str  #: the person is answered in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A wish that would be accepted right now, and what was looked up for that."""
+
+    member: discord.Member
+    recipe: Recipe
+    work: WorkClass
+    spec: ModelSpec
+    guild_settings: GuildSettings
+    source: Picture | None  #: the picture it starts from, as stored
 
 
 class Asking:
@@ -58,20 +70,15 @@ class Asking:
         """Check, make sure of the session channel, submit. `guild_id`: for a button pressed in a direct message; `settings`: the
         person's, for a caller who has them already.
 
-        Raises what the catalogue and the studio raise, PICTURE_GONE, PROMPT_BLOCKED, MODEL_AGE_RESTRICTED, NOT_IN_A_GUILD, and
-        what making a channel raises.
+        Raises what `check` and the studio raise, PICTURE_GONE, and what making a channel raises.
         """
-        member = await self._member(interaction, guild_id)
+        checked = await self.check(interaction, wish, guild_id=guild_id)
+        member, recipe, guild_settings = checked.member, checked.recipe, checked.guild_settings
+        await self._check_pictures(recipe, checked.source)
         if settings is None:
             settings = await self._house.people.settings(UserId(member.id))
         language = settings.language or interaction.locale.value
-        source = await self._house.blobs.get(wish.source) if wish.source is not None else None
-        recipe, work = self._house.catalogue.resolve(replace(wish, source_size=source.size if source else None))
-        await self._check_pictures(recipe, source)
-        guild_settings = await self._house.people.guild(GuildId(member.guild.id))
-        spec = self._house.catalogue.model(recipe.model)
-        check_wish(wish, spec, guild_settings, interaction.channel)
-        session = await self._rooms.ensure(member, language=language, is_age_restricted=spec.is_age_restricted)
+        session = await self._rooms.ensure(member, language=language, is_age_restricted=checked.spec.is_age_restricted)
         person = Person(
             user_id=UserId(member.id),
             guild_id=GuildId(member.guild.id),
@@ -91,13 +98,28 @@ class Asking:
                 interaction_id=InteractionId(interaction.id),
                 person=person,
                 recipe=recipe,
-                work=work,
+                work=checked.work,
                 origin=origin,
                 channel_id=session.channel_id,
                 parent_id=parent_id,
             )
         )
         return Accepted(ticket, session, language)
+
+    async def check(self, interaction: discord.Interaction, wish: Wish, *, guild_id: GuildId | None = None) -> Checked:
+        """Refuse what would be refused, in this order: who asks, then what is asked for. Nothing is read, decoded or made for it.
+
+        Raises NOT_IN_A_GUILD, PERSON_BANNED, ACTIVE_LIMIT_REACHED, QUEUE_FULL, STOPPING, what the catalogue raises,
+        PROMPT_BLOCKED, MODEL_AGE_RESTRICTED.
+        """
+        member = await self._member(interaction, guild_id)
+        await self._house.studio.check_may_ask(UserId(member.id))
+        source = await self._house.blobs.get(wish.source) if wish.source else None
+        recipe, work = self._house.catalogue.resolve(replace(wish, source_size=source.size if source else None))
+        guild_settings = await self._house.people.guild(GuildId(member.guild.id))
+        spec = self._house.catalogue.model(recipe.model)
+        check_wish(wish, spec, guild_settings, interaction.channel)
+        return Checked(member=member, recipe=recipe, work=work, spec=spec, guild_settings=guild_settings, source=source)
 
     async def _check_pictures(self, recipe: Recipe, source: Picture | None) -> None:
         """What it is made from may have been deleted since: said now rather than when its turn comes. Raises PICTURE_GONE."""
@@ -107,7 +129,9 @@ class Asking:
             raise FulletError(ErrorCode.PICTURE_GONE)
 
     async def upload(self, user_id: UserId, attached: discord.Attachment | MessageFile) -> BlobId:
-        """Read, check and keep somebody's picture. Its address is not kept. Raises PICTURE_*, PICTURES_BUSY."""
+        """Read, check and keep somebody's picture. Its address is not kept. Raises PERSON_BANNED, PICTURE_*, PICTURES_BUSY."""
+        if (await self._house.people.settings(user_id)).is_banned:
+            raise FulletError(ErrorCode.PERSON_BANNED)
         return await self._attachments.picture(user_id, as_message_file(attached))
 
     def remember_picture(self, interaction: discord.Interaction, message_id: int, file: MessageFile) -> None:

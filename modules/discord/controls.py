@@ -156,6 +156,7 @@ class Controls:
 
     async def _edit_message(self, interaction: Interaction, submission: Submission) -> None:
         """Edit the picture of a message, or the session's last one."""
+        await self._edits.check(interaction, submission.text("prompt"))
         if submission.form is FormName.EDIT_MESSAGE:
             source = await self._asking.picture_in(interaction, int(submission.argument, 36))
         else:

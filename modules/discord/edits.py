@@ -65,6 +65,13 @@ class Edits:
             await self._house.blobs.drop_reference(user_id, kept)
         return done
 
+    async def check(self, interaction: Interaction, prompt: str, *, has_reference: bool = False) -> None:
+        """Refuse, before a picture is read, an edit that would be refused in any case. Raises what `Asking.check` does."""
+        looks_at_second = has_reference or await self._kept(UserId(interaction.user.id)) is not None
+        unread = BlobId("")
+        wish = wishes.edit(self._models(), unread, prompt, reference=unread if looks_at_second else None)
+        await self._asking.check(interaction, wish)
+
     async def has_reference(self, interaction: Interaction) -> bool:
         """Whether this person's next edit looks at a second picture."""
         return await self._kept(UserId(interaction.user.id)) is not None

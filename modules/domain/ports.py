@@ -94,6 +94,13 @@ class Ticket(Protocol):
 class Studio(Protocol):
     """The engine as members use it."""
 
+    async def check_may_ask(self, user_id: UserId) -> None:
+        """Refuse whom `submit` would refuse now, so that nothing is read, decoded or made for them.
+
+        Raises ACTIVE_LIMIT_REACHED, QUEUE_FULL, PERSON_BANNED, STOPPING, DATABASE_UNAVAILABLE.
+        """
+        ...
+
     async def submit(self, request: JobRequest) -> Ticket:
         """Store the job, then say so. The same `interaction_id` again returns the same job.
 

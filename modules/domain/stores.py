@@ -32,6 +32,13 @@ class JobStore(Protocol):
         """
         ...
 
+    async def check_may_ask(self, user_id: UserId, limits: Limits) -> None:
+        """Refuse whom `accept` would refuse now: before anything is read or made for them. `accept` has the last word.
+
+        Raises ACTIVE_LIMIT_REACHED (limit), QUEUE_FULL, PERSON_BANNED.
+        """
+        ...
+
     async def job(self, job_id: JobId) -> Job | None:
         """One job."""
         ...

@@ -13,6 +13,7 @@ import structlog
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import Event, JobAccepted, JobSettled, QueueChanged
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobRequest, JobState, WorkClass
+from modules.domain.people import UserId
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
 from modules.domain.records import Limits
@@ -53,10 +54,18 @@ class Engine:
 
     # --- for members ------------------------------------------------------------------------------------------------
 
-    async def submit(self, request: JobRequest) -> Accepted:
-        """Store the job, then say so; the same interaction again returns the same job."""
+    async def check_may_ask(self, user_id: UserId) -> None:
+        """Refuse whom `submit` would refuse now."""
+        self._check_not_stopping()
+        await self._crew.jobs.check_may_ask(user_id, self._limits)
+
+    def _check_not_stopping(self) -> None:
         if self._is_stopping:
             raise FulletError(ErrorCode.STOPPING)
+
+    async def submit(self, request: JobRequest) -> Accepted:
+        """Store the job, then say so; the same interaction again returns the same job."""
+        self._check_not_stopping()
         self._crew.classes[request.work.exact_key] = request.work
         job, is_new = await self._crew.jobs.accept(request, self._limits, sharing=self._sharing(request.work))
         if is_new:

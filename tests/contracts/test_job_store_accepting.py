@@ -256,3 +256,23 @@ async def test_somebody_still_waiting_is_not_lifted_again(database: Database) ->
     await claimed(database, exactly((await database.jobs.jobs(user_id=ben.user_id))[1].id))
     await accepted(database, a_request(ana))
     assert await vt_of(database, ana.user_id) == 0.0
+
+
+async def test_who_would_be_refused_is_refused_before_anything_is_asked_for_and_nobody_else(database: Database) -> None:
+    banned, busy, other = a_person(), a_person(), a_person()
+    await database.people.save_settings(PersonSettings(user_id=banned.user_id, is_banned=True))
+    await accepted(database, a_request(busy), a_request(busy))
+    full = Limits(active_per_person=2, queue_length=2)
+    for person, limits, code in (
+        (banned, TWO_EACH, ErrorCode.PERSON_BANNED),
+        (busy, TWO_EACH, ErrorCode.ACTIVE_LIMIT_REACHED),
+        (other, full, ErrorCode.QUEUE_FULL),
+    ):
+        with pytest.raises(FulletError) as early:
+            await database.jobs.check_may_ask(person.user_id, limits)
+        with pytest.raises(FulletError) as late:
+            await database.jobs.accept(a_request(person), limits)
+        assert (early.value.code, early.value.params) == (late.value.code, late.value.params)
+        assert early.value.code is code
+    await database.jobs.check_may_ask(other.user_id, TWO_EACH)
+    assert await database.jobs.active_count(other.user_id) == 0

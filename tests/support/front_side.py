@@ -90,6 +90,11 @@ class SteeredStudio:
 
     # --- Studio ---------------------------------------------------------------------------------------------------------
 
+    async def check_may_ask(self, user_id: UserId) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        await self.database.jobs.check_may_ask(user_id, self.limits)
+
     async def submit(self, request: JobRequest) -> SteeredTicket:
         if self.refusal is not None:
             raise self.refusal

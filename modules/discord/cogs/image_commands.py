@@ -94,6 +94,7 @@ class ImageCommands(commands.Cog):
         """Change a picture by words, looking at a second one if there is one."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         chosen_seed = seed_number(seed or "")
+        await self.bot.edits.check(interaction, prompt, has_reference=reference is not None)
         source = await self.bot.asking.picture_for_edit(interaction, image)
         beside = await self.bot.asking.upload(UserId(interaction.user.id), reference) if reference else None
         done = await self.bot.edits.ask(interaction, source, prompt, reference=beside, seed=chosen_seed)

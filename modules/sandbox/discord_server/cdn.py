@@ -23,6 +23,7 @@ def add_cdn_routes(app: web.Application, files: FileStore) -> None:
 
     async def serve(request: web.Request) -> web.Response:
         attachment_id = int(request.match_info["attachment"])
+        files.reads[attachment_id] += 1
         data = files.contents.get(attachment_id)
         if data is None:
             return web.Response(status=404, text="This content is no longer available.")

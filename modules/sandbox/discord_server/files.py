@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import re
 import struct
+from collections import Counter
 from urllib.parse import quote
 
 from modules.sandbox.discord_server.wire import ApiError, Code, Upload
@@ -26,6 +27,7 @@ class FileStore:
         self.upload_limit_bytes = upload_limit_bytes
         self.base_url = ""  #: set once the server listens
         self.contents: dict[int, bytes] = {}
+        self.reads = Counter[int]()  #: how often each was asked for at the CDN
         self.attachments: dict[int, Attachment] = {}
 
     def check_sizes(self, uploads: list[Upload], *, request_bytes: int = 0) -> None:

@@ -52,6 +52,13 @@ def accept(
     return job_of(stored), True
 
 
+def check_may_ask(connection: Connection, user_id: UserId, limits: Limits) -> None:
+    """See `JobStore.check_may_ask`; only reads."""
+    _check_not_banned(connection, user_id)
+    _free_slot(set(_active_jobs(connection, user_id)), limits.active_per_person)
+    _check_room(connection, limits.queue_length)
+
+
 def _check_not_banned(connection: Connection, user_id: UserId) -> None:
     if connection.execute(_IS_BANNED, {"of_user": user_id}).scalar():
         raise FulletError(ErrorCode.PERSON_BANNED)

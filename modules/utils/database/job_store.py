@@ -38,6 +38,10 @@ class SqlJobStore:
         """Store a job as QUEUED, once per interaction."""
         return await self._engine.exclusive(acceptance.accept, request, limits, sharing, self._clock.now())
 
+    async def check_may_ask(self, user_id: UserId, limits: Limits) -> None:
+        """Refuse now whom `accept` would refuse now."""
+        await self._engine.read(acceptance.check_may_ask, user_id, limits)
+
     async def job(self, job_id: JobId) -> Job | None:
         """One job."""
         return await self._engine.read(lookups.read_job, job_id)
