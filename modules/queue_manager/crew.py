@@ -153,18 +153,14 @@ class Crew:
 
     def runs_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another healthy server could take this job."""
-        return self._others_run(server, job.id, job.work)
+        return self.others_run(server, job.id, job.work)
 
     def failed_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another server could not do this job either."""
         return any(one.refuses(job.id) for name, one in self.colleagues.items() if name != server)
 
-    def waits_for_others(self, server: ServerName, job: WaitingJob) -> bool:
-        """The same of one that waits."""
-        work = self.classes.get(job.exact_key)
-        return work is not None and self._others_run(server, job.id, work)
-
-    def _others_run(self, server: ServerName, job_id: JobId, work: WorkClass) -> bool:
+    def others_run(self, server: ServerName, job_id: JobId, work: WorkClass) -> bool:
+        """The same, where only its id and its work are known."""
         return any(
             one.is_up and one.can_run(work) and not one.refuses(job_id) for name, one in self.colleagues.items() if name != server
         )

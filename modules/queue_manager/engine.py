@@ -156,11 +156,13 @@ class Engine:
                 await self._stopped.wait()
 
     async def _calibrate(self) -> None:
-        """Compare what was told with what happened."""
+        """Compare what was told with what happened; forget what is over."""
         async with self._crew.events.subscribe() as events:
             async for event in events:
                 if isinstance(event, JobSettled) and event.state is not JobState.DELIVERED:
                     self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
+                    for worker in self.workers.values():
+                        worker.forget(event.job_id)
 
     async def _adopt_orphans(self) -> None:
         """Jobs on a server whose process died for good go to servers that live; its attempts stay open for its return."""

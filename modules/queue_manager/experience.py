@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,8 +16,16 @@ from modules.queue_manager.outcomes import RunOutcome
 
 log = structlog.get_logger(__name__)
 
-#: Jobs remembered as not to be tried here again.
-MAX_REFUSED = 1_000
+#: Jobs remembered as not to be tried here again. All of them are told to other processes once a second, so they are few.
+MAX_REFUSED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A job that could not be done here, and since when, by the monotonic clock."""
+
+    since: float
+    work: WorkClass
 
 
 class Experience:
@@ -29,7 +38,7 @@ class Experience:
         self._tally = Tally()
         self._log = log.bind(server=server.name)
         self.loaded: str | None = None
-        self.refused: dict[JobId, float] = {}  #: since when, by the monotonic clock
+        self.refused: dict[JobId, Refusal] = {}
 
     @property
     def caps(self) -> Mapping[str, int]:
@@ -49,10 +58,18 @@ class Experience:
         """Whether this very job is not to be tried here again."""
         return job_id in self.refused
 
-    def was_just_refused(self, job_id: JobId) -> bool:
-        """Whether the others had no time yet to take it, or to come back for it."""
-        since = self.refused.get(job_id)
-        return since is not None and self._crew.clock.monotonic() - since < self._crew.intervals.rehome_after_s
+    def left_to_others(self) -> frozenset[JobId]:
+        """The refused jobs that another server can take, or had no time yet to come back for. The rest is tried here again."""
+        just_now = self._crew.clock.monotonic() - self._crew.intervals.rehome_after_s
+        return frozenset(
+            job_id
+            for job_id, refusal in self.refused.items()
+            if refusal.since > just_now or self._crew.others_run(self._server.name, job_id, refusal.work)
+        )
+
+    def forget(self, job_id: JobId) -> None:
+        """The job is over."""
+        self.refused.pop(job_id, None)
 
     def note(self, run: AttemptRun, outcome: RunOutcome) -> None:
         """Learn from a run that is over."""
@@ -72,7 +89,8 @@ class Experience:
                 self.loaded = None
 
     def _note_refused(self, run: AttemptRun) -> None:
-        self.refused |= dict.fromkeys(run.refused_here, self._crew.clock.monotonic())
+        now = self._crew.clock.monotonic()
+        self.refused |= {job.id: Refusal(now, job.work) for job in run.attempt.jobs if job.id in run.refused_here}
         while len(self.refused) > MAX_REFUSED:
             del self.refused[next(iter(self.refused))]
 

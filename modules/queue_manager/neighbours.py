@@ -15,7 +15,7 @@ from modules.domain.errors import FulletError
 from modules.domain.events import QueueChanged
 from modules.domain.jobs import JobId, ServerName, WorkClass
 from modules.domain.queue import ServerStatus
-from modules.queue_manager.crew import Crew
+from modules.queue_manager.crew import Colleague, Crew
 from modules.queue_manager.scheduler import ServerView
 from modules.queue_manager.worker import Worker
 
@@ -25,8 +25,6 @@ STATUS_PREFIX = "server.status."
 #: How often a worker's process tells how its servers are, and how old such news may be before the process counts as dead.
 TELL_EVERY_S = 1.0
 NEWS_LIFE = timedelta(seconds=10)
-#: Of the jobs refused by a server, the newest; older ones are over or will be tried there once more.
-MAX_REFUSED_TOLD = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +36,8 @@ class Neighbour:
     free_at: datetime
     told_at: datetime
     caps: dict[str, int] = field(default_factory=dict)  #: exact key -> pictures; a key that is missing cannot run there
-    refused: frozenset[str] = frozenset()  #: ids of jobs not to be tried there again
+    refused: frozenset[JobId] = frozenset()  #: not to be tried there again
+    left_to_others: frozenset[JobId] = frozenset()  #: those of them that it does not take now
     ends_at: Mapping[JobId, datetime] = field(default_factory=dict)  #: of the jobs it has taken
     now: datetime
 
@@ -54,9 +53,8 @@ class Neighbour:
 
     def view(self) -> ServerView:
         """The server for the scheduler."""
-        return ServerView(
-            name=self.status.name, loaded=self.loaded, free_in_s=max(0.0, (self.free_at - self.now).total_seconds())
-        )
+        free_in_s = max(0.0, (self.free_at - self.now).total_seconds())
+        return ServerView(name=self.status.name, loaded=self.loaded, free_in_s=free_in_s, refused=self.left_to_others)
 
     def taken(self) -> Mapping[JobId, float]:
         """As its last news say; what it took since then is not in them. Of a dead process' jobs nobody knows."""
@@ -74,7 +72,7 @@ class Neighbour:
 
     def refuses(self, job_id: JobId) -> bool:
         """Whether its process said so."""
-        return str(job_id) in self.refused
+        return job_id in self.refused
 
 
 class Neighbours:
@@ -97,15 +95,19 @@ class Neighbours:
 
     async def learn(self) -> None:
         """Read the others' news into the crew."""
-        now, own = self._crew.clock.now(), {worker.server.name for worker in self._workers}
-        found = [_read(text, now) for text in (await self._crew.control.with_prefix(STATUS_PREFIX)).values()]
-        neighbours = [one for one in found if one is not None and one.status.name not in own]
-        before = {name for name, one in self._crew.colleagues.items() if name not in own and one.is_up}
-        for name in [name for name in self._crew.colleagues if name not in own]:
+        texts = (await self._crew.control.with_prefix(STATUS_PREFIX)).values()
+        now, own = self._crew.clock.now(), {worker.server.name: worker for worker in self._workers}
+        driven = {name for name, worker in own.items() if worker.is_driving}
+        found = [_read(text, now) for text in texts]
+        neighbours = {one.status.name: one for one in found if one is not None and one.status.name not in driven}
+        before = {name for name, one in self._crew.colleagues.items() if name not in driven and one.is_up}
+        # Of a server that we only stand by for, its driver's news count; ours are from before we lost it, or none at all.
+        colleagues: dict[ServerName, Colleague] = {**own, **neighbours}
+        for name in self._crew.colleagues.keys() - colleagues.keys():
             del self._crew.colleagues[name]
-        self._crew.colleagues.update({one.status.name: one for one in neighbours})
-        self.statuses = tuple(one.status for one in neighbours if now - one.told_at <= NEWS_LIFE)
-        if before != {one.status.name for one in neighbours if one.is_up}:
+        self._crew.colleagues.update(colleagues)
+        self.statuses = tuple(one.status for one in neighbours.values() if now - one.told_at <= NEWS_LIFE)
+        if before != {name for name, one in neighbours.items() if one.is_up}:
             self._crew.events.publish(QueueChanged())  # a server came or went, or the process that drives it died
 
     async def _tell(self) -> None:
@@ -135,7 +137,8 @@ def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
             "ends_at": {str(job_id): (now + timedelta(seconds=left_s)).isoformat() for job_id, left_s in worker.taken().items()},
             "told_at": now.isoformat(),
             "caps": caps,
-            "refused": [str(job_id) for job_id in worker.refused][-MAX_REFUSED_TOLD:],
+            "refused": [str(job_id) for job_id in worker.refused],
+            "left_to_others": [str(job_id) for job_id in view.refused],
         }
     )
 
@@ -157,13 +160,15 @@ def _read(text: str, now: datetime) -> Neighbour | None:
             last_error=news["last_error"],
             caps=news["learned_caps"],
         )
+        refused = frozenset(JobId(UUID(one)) for one in news.get("refused", ()))
         return Neighbour(
             status=status,
             loaded=news["loaded"],
             free_at=datetime.fromisoformat(news["free_at"]),
             told_at=datetime.fromisoformat(news["told_at"]),
             caps=news["caps"],
-            refused=frozenset(news.get("refused", ())),
+            refused=refused,
+            left_to_others=frozenset(JobId(UUID(one)) for one in news["left_to_others"]) if "left_to_others" in news else refused,
             ends_at={JobId(UUID(one)): datetime.fromisoformat(at) for one, at in news.get("ends_at", {}).items()},
             now=now,
         )

@@ -33,8 +33,10 @@ class Operations:
         snapshot = await self._crew.jobs.snapshot()
         now = self._crew.clock.now()
         levels = [account.vt for account in snapshot.accounts.values()]
+        told = self._engine.neighbours.statuses  # also of servers that we only stand by for
+        names = {status.name for status in told}
         return QueueStatus(
-            servers=(*(worker.status() for worker in self._engine.workers.values()), *self._engine.neighbours.statuses),
+            servers=(*(worker.status() for name, worker in self._engine.workers.items() if name not in names), *told),
             waiting=len(waiting),
             running=len(running),
             longest_wait_s=max(((now - job.accepted_at).total_seconds() for job in waiting), default=0.0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -13,7 +12,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
 from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
 from modules.domain.ports import ImageServer
-from modules.domain.queue import Pick, QueueSnapshot, ServerStatus, WaitingJob
+from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
 from modules.domain.servers import InMemory
 from modules.queue_manager.attempt_run import AttemptRun, RunTools
 from modules.queue_manager.crew import Crew, as_waiting
@@ -29,6 +28,9 @@ from modules.queue_manager.vitals import Vitals
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+#: A worker looks for work every `poll_s` at least; after so many looks that did not come it counts as held up.
+LOOKS_MISSED = 2
 
 
 class Worker:
@@ -46,6 +48,7 @@ class Worker:
         self._probe_now = asyncio.Event()
         self._is_stopping = False
         self._is_database_away = False
+        self._looked_at = crew.clock.monotonic()  #: when it last turned to the queue
         self._has_let_go = asyncio.Event()
         self._has_let_go.set()
         crew.colleagues[server.name] = self
@@ -55,8 +58,9 @@ class Worker:
 
     @property
     def is_up(self) -> bool:
-        """Takes work, as far as the server is concerned."""
-        return self._vitals.state == "healthy" and not self._crew.switches.is_drained(self.server.name)
+        """Takes work, as far as the server is concerned, and is ours: of one that another process drives only that one knows."""
+        is_healthy = self.is_driving and self._vitals.state == "healthy"
+        return is_healthy and not self._crew.switches.is_drained(self.server.name)
 
     @property
     def is_away(self) -> bool:
@@ -88,7 +92,12 @@ class Worker:
     def view(self) -> ServerView:
         """The server for the scheduler."""
         loaded = self._experience.loaded if self._runs.is_empty else self._runs.newest_model
-        return ServerView(name=self.server.name, loaded=loaded, free_in_s=self._runs.free_in_s())
+        return ServerView(
+            name=self.server.name,
+            loaded=loaded,
+            free_in_s=self._runs.free_in_s() + self._silent_s(),
+            refused=self._experience.left_to_others(),
+        )
 
     def taken(self) -> Mapping[JobId, float]:
         """The jobs of the running batch and the one ahead, with the seconds until each should be done."""
@@ -113,6 +122,18 @@ class Worker:
             last_error=self._vitals.last_error,
             caps=self._experience.caps,
         )
+
+    def forget(self, job_id: JobId) -> None:
+        """The job is over: what this server could not do with it matters no more."""
+        self._experience.forget(job_id)
+
+    def _silent_s(self) -> float:
+        """For how long this worker did not look for work although it should have: it waits for an answer that does not come.
+
+        Nobody may count on a server whose worker hangs, however idle the server is; the longer it does, the less.
+        """
+        silent_s = self._crew.clock.monotonic() - self._looked_at - LOOKS_MISSED * self._crew.intervals.poll_s
+        return max(0.0, silent_s)
 
     def wake(self) -> None:
         """Something changed: look again now."""
@@ -221,6 +242,7 @@ class Worker:
             for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
                 self._begin(attempt, tasks, is_found=True)
             while self._vitals.is_usable and not self._is_stopping:
+                self._looked_at = self._crew.clock.monotonic()
                 await self._crew.switches.keep_fresh()
                 await self._drop_cancelled()
                 if self._vitals.is_check_due(is_idle=self._runs.is_empty):
@@ -341,20 +363,8 @@ class Worker:
         return attempt
 
     def _decide(self, snapshot: QueueSnapshot) -> Pick | None:
-        allowed = tuple(job for job in snapshot.jobs if not self._leaves_to_others(job))
-        return pick(
-            replace(snapshot, jobs=allowed),
-            self.view(),
-            self._crew.others(self.server.name),
-            self._crew.rates,
-            self._crew.policy,
-        )
-
-    def _leaves_to_others(self, job: WaitingJob) -> bool:
-        """A job refused here is theirs; once nobody else could take it, it is tried here again, and then fails honestly."""
-        if not self._experience.refuses(job.id):
-            return False
-        return self._experience.was_just_refused(job.id) or self._crew.waits_for_others(self.server.name, job)
+        """A job refused here is the others'; once none of them could take it, it is tried here again, and then fails honestly."""
+        return pick(snapshot, self.view(), self._crew.others(self.server.name), self._crew.rates, self._crew.policy)
 
     async def _drop_cancelled(self) -> None:
         """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""

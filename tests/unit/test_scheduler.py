@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modules.domain.jobs import ServerName
+from modules.domain.jobs import JobId, ServerName
 from modules.domain.people import UserId
 from modules.domain.queue import WaitingJob
 from modules.queue_manager.forecast import forecast
-from modules.queue_manager.scheduler import Policy, ServerView, pick
+from modules.queue_manager.scheduler import Line, Policy, ServerView, pick
 from tests.support.naive_scheduler import naive_pick
 from tests.support.queue_model import ModelQueue, TableRates
 
@@ -128,24 +128,45 @@ def queues(draw: st.DrawFn) -> ModelQueue:
     return queue
 
 
-@settings(max_examples=300, deadline=None)
+def some_of(queue: ModelQueue) -> st.SearchStrategy[frozenset[JobId]]:
+    """Jobs that a server refuses: none, some, or all."""
+    return st.frozensets(st.sampled_from(sorted(queue.jobs)))
+
+
+@settings(max_examples=150, deadline=None)
 @given(
+    data=st.data(),
     queue=queues(),
     loaded=st.sampled_from([None, "flux", "z", "sdxl"]),
-    other=st.sampled_from([None, "flux", "z", "sdxl"]),
-    free_s=st.floats(0, 30),
+    busy_s=st.sampled_from([0.0, 2.0, 40.0]),
     window=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
-    steps=st.integers(1, 12),
+    steps=st.integers(1, 6),
 )
 def test_the_fast_scheduler_decides_as_the_plain_one(
-    queue: ModelQueue, loaded: str | None, other: str | None, free_s: float, window: float, steps: int
+    data: st.DataObject, queue: ModelQueue, loaded: str | None, busy_s: float, window: float, steps: int
 ) -> None:
-    rates, policy = TableRates(caps={ONE: 3}), Policy(window=window)
-    others = [ServerView(name=ServerName("two"), loaded=other, free_in_s=free_s)]
+    policy, refused = Policy(window=window), some_of(queue)
+    names = [ONE, ServerName("two"), ServerName("three")]
+    rates = TableRates(
+        caps={ONE: 3}, runs={name: data.draw(st.frozensets(st.sampled_from(sorted(KEYS)), min_size=2)) for name in names}
+    )
+    others = [
+        ServerView(
+            name=ServerName(name),
+            loaded=data.draw(st.sampled_from([None, "flux", "z", "sdxl"])),
+            free_in_s=data.draw(st.sampled_from([0.0, 3.0, 30.0])),
+            refused=data.draw(refused),
+        )
+        for name in ("two", "three")
+    ]
+    here = data.draw(refused)
+    line = Line(queue.snapshot(), policy)
     for _ in range(steps):
-        server = an_idle(loaded=loaded)
+        server = ServerView(name=ONE, loaded=loaded, free_in_s=busy_s, refused=here)
         expected = naive_pick(queue.snapshot(), server, others, rates, policy)
         assert pick(queue.snapshot(), server, others, rates, policy) == expected
+        again = line.pick(server, others, rates)  # as the forecast goes on with one line
+        assert (again and (again.job_ids, again.charges)) == (expected and (expected.job_ids, expected.charges))
         if expected is None:
             return
         queue.apply(expected)
