@@ -13,6 +13,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.admin_notes import AdminNotes
+from modules.discord.answers import answer_in_time
 from modules.discord.asking import Asking
 from modules.discord.callbacks import repeat_callbacks_safely
 from modules.discord.card_keeper import CardKeeper
@@ -36,7 +37,7 @@ from modules.discord.session_starts import wait_for_session_start
 from modules.discord.text_commands import TextContext
 from modules.discord.translator import CatalogueTranslator
 from modules.discord.views.buttons import PressButton
-from modules.discord.views.forms import Submission
+from modules.discord.views.forms import Submission, typed_in
 from modules.discord.views.layout import Accent
 from modules.discord.views.notices import registration_done
 from modules.discord.views.selects import FieldSelect
@@ -273,14 +274,28 @@ class FulletBot(commands.Bot):
         log.warning("guild_went_away", guild_id=guild.id)
 
     async def on_interaction(self, interaction: discord.Interaction[FulletBot]) -> None:
-        """Modals: read from the interaction itself, so that one which was open over a restart still works."""
-        if interaction.type is not discord.InteractionType.modal_submit or not isinstance(interaction.data, Mapping):
+        """Modals: read from the interaction itself, so that one which was open over a restart still works.
+
+        What another version of us has made, and this one does not know, is answered too.
+        """
+        data = interaction.data
+        if not isinstance(data, Mapping):
             return
-        submission = Submission.read(interaction.data)
-        if submission is not None:
+        if interaction.type is discord.InteractionType.modal_submit:
             self.note_handling()
             async with self.failures.worded(interaction):
-                await self.controls.submit(interaction, submission)
+                submission = Submission.read(data)
+                if submission is not None:
+                    await self.controls.submit(interaction, submission)
+                else:
+                    await self.controls.give_back(interaction, typed_in(data))
+            return
+        if interaction.type is discord.InteractionType.component and not is_of_ours(str(data.get("custom_id", ""))):
+            self.note_handling()
+            async with self.failures.worded(interaction):
+                await self.controls.give_back(interaction, {})
+            return
+        await answer_in_time(interaction)
 
     async def get_context(self, origin: discord.Message | discord.Interaction, /, *, cls: Any = TextContext) -> Any:
         """Text commands have one answer."""
@@ -319,6 +334,12 @@ class FulletBot(commands.Bot):
     def _mark_gateway(self, *, is_there: bool) -> None:
         (self._gateway.set if is_there else self._gateway.clear)()
         (self._lost.clear if is_there else self._lost.set)()
+
+
+def is_of_ours(custom_id: str) -> bool:
+    """Whether a button or select is one that we answer."""
+    templates = [item.__discord_ui_compiled_template__ for item in (PressButton, FieldSelect)]
+    return any(template.fullmatch(custom_id) for template in templates)
 
 
 def _intents() -> discord.Intents:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 import discord
+from discord import ui
 
 from modules.discord import wishes
+from modules.discord.answers import defer_privately, defer_quietly, open_window, show_privately
 from modules.discord.asking import Accepted, Asking
 from modules.discord.checks import check_addressee, check_owner
 from modules.discord.drafts import draft_of
 from modules.discord.edits import Edits
-from modules.discord.failures import sentence, show_privately
+from modules.discord.failures import sentence
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.lineage import Lineage
 from modules.discord.message_files import images_of
 from modules.discord.numbers import seed_number, whole_number
 from modules.discord.own_pictures import OwnPictures
+from modules.discord.posting import Attached
 from modules.discord.presses import Presses
 from modules.discord.recalls import Recalls
 from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act, Press, button, to_base36
 from modules.discord.views.forms import FormName, Submission, edit_form, remix_form
-from modules.discord.views.layout import Accent
+from modules.discord.views.layout import Accent, card
 from modules.discord.views.notices import notice
 from modules.discord.voices import Voices
 from modules.domain.catalogue import Wish, WorkflowKind
@@ -35,6 +38,10 @@ from modules.domain.jobs import Job, JobId, Origin
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.recipes import MAX_PICTURES_PER_JOB
 
+#: These change the message with the button, and say something only when they fail.
+ANSWERED_ON_THE_MESSAGE = frozenset({Act.CANCEL})
+#: These take their time after whatever is stored was read; the others answer with what they read, or with a window.
+ANSWERED_LATER = frozenset({Act.RETRY, Act.AGAIN, Act.VARY_SUBTLE, Act.VARY_STRONG, Act.UPSCALE, Act.SEND_AGAIN})
 FORM_ACTS = (Act.FORM_WORDS, Act.FORM_STRENGTHS, Act.FORM_GENERATE, Act.FORM_DEFAULT)
 
 #: What is wrong with what was typed, so that changing it helps.
@@ -106,13 +113,17 @@ class Controls:
     async def press(self, interaction: Interaction, press: Press) -> None:
         """One button pressed. Raises what its act deserves; a button of another version is answered kindly."""
         if self._presses.is_repeated(interaction, press):
-            await interaction.response.defer()
+            await defer_quietly(interaction)
             return
         if press.act is None:
             await self._pressed_job(interaction, press)
         elif act := self._acts.get(press.act):
             await act(interaction, press)
         else:
+            if press.act in ANSWERED_ON_THE_MESSAGE:
+                await defer_quietly(interaction)
+            elif press.act in ANSWERED_LATER:
+                await defer_privately(interaction)
             await self._deeds[press.act](interaction, await self._pressed_job(interaction, press), press)
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
@@ -121,7 +132,7 @@ class Controls:
         if submission.form in {FormName.WORDS, FormName.STRENGTHS, FormName.FIND}:
             await self._form.submit(interaction, submission)
             return
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         if submission.form in {FormName.EDIT_MESSAGE, FormName.REFERENCE}:
             await self._edit_message(interaction, submission)
             return
@@ -135,6 +146,18 @@ class Controls:
                 await self._show_place(interaction, done, job.guild_id)
             case _:
                 await self._remix(interaction, job, submission)
+
+    async def give_back(self, interaction: Interaction, typed: Mapping[str, str]) -> None:
+        """A window or control of another version, which nobody understands: say so, and hand back what was typed."""
+        await defer_privately(interaction)
+        texts = await self._voices.for_person(interaction)
+        words = "\n\n".join(f"{field}:\n{text}" for field, text in typed.items() if text.strip())
+        if not words:
+            await show_privately(interaction, notice(texts("form.of_another_version")))
+            return
+        file = Attached(name="typed.txt", data=words.encode("utf-8", "replace"))
+        said = f"{texts('form.of_another_version')} {texts('form.given_back')}"
+        await show_privately(interaction, card(Accent.GREY, said, ui.File(f"attachment://{file.name}")), [file.as_file()])
 
     async def _remix(self, interaction: Interaction, job: Job, submission: Submission) -> None:
         """What was typed is kept until it is right: the button opens the window with it."""
@@ -171,7 +194,6 @@ class Controls:
     # --- deeds ----------------------------------------------------------------------------------------------------------
 
     async def _cancel(self, interaction: Interaction, job: Job, press: Press) -> None:
-        await interaction.response.defer()
         if interaction.user.id == job.user_id:  # the card shows it
             await self._house.studio.cancel(job.id)
         else:
@@ -180,7 +202,6 @@ class Controls:
             await self._own.show_queue(interaction)
 
     async def _again(self, interaction: Interaction, job: Job, press: Press) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
         make = wishes.same if press.act is Act.RETRY else wishes.again
         await self._ask(interaction, job, make(job.recipe, self._lineage.spec(job)), Origin.AGAIN)
 
@@ -196,7 +217,6 @@ class Controls:
         await show_privately(interaction, question)
 
     async def _vary(self, interaction: Interaction, job: Job, press: Press) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
         index = _index(press.argument)
         is_strong = press.act is Act.VARY_STRONG
         drawn, spec = await self._lineage.drawn(interaction, job)
@@ -208,7 +228,6 @@ class Controls:
         await self._ask(interaction, job, wish, Origin.VARY)
 
     async def _upscale(self, interaction: Interaction, job: Job, press: Press) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
         source = await self._picture(job.id, _index(press.argument))
         models = wishes.able_to(WorkflowKind.UPSCALE, self._house.catalogue)
         await self._ask(interaction, job, wishes.upscale(job.recipe, models, source), Origin.UPSCALE)
@@ -217,7 +236,7 @@ class Controls:
         texts = await self._voices.for_person(interaction)
         index = _index(press.argument) if press.argument else None
         has_reference = await self._edits.has_reference(interaction)
-        await interaction.response.send_modal(edit_form(job, index, texts, has_reference=has_reference))
+        await open_window(interaction, edit_form(job, index, texts, has_reference=has_reference), texts)
 
     async def _open_remix(self, interaction: Interaction, job: Job, press: Press) -> None:
         texts = await self._voices.for_person(interaction)
@@ -226,7 +245,7 @@ class Controls:
             await self._form.open(interaction, draft_of(drawn))
             return
         typed = await self._typed.of(UserId(interaction.user.id), drawn.id, self._house.clock.now())
-        await interaction.response.send_modal(remix_form(drawn, spec, texts, typed))
+        await open_window(interaction, remix_form(drawn, spec, texts, typed), texts)
 
     async def _show_recipe(self, interaction: Interaction, job: Job, press: Press) -> None:
         await self._own.show_recipe(interaction, job)
@@ -245,7 +264,7 @@ class Controls:
 
     async def _delete(self, interaction: Interaction, press: Press) -> None:
         """Asked privately, so whoever presses is who was asked."""
-        await interaction.response.defer()
+        await defer_quietly(interaction)
         texts = await self._voices.for_person(interaction)
         stored = await self._house.jobs.job(press.job_id) if press.job_id else None
         job = check_owner(stored, interaction) if stored else None

@@ -8,8 +8,8 @@ from datetime import timedelta
 import discord
 
 from modules.discord import wishes
+from modules.discord.answers import defer_quietly, open_window, show_privately
 from modules.discord.asking import Accepted, Asking
-from modules.discord.failures import show_privately
 from modules.discord.house import House
 from modules.discord.message_files import MessageFile
 from modules.discord.posting import Attached
@@ -103,11 +103,11 @@ class Edits:
         await self._asking.picture_for_edit(interaction, None)
         texts = await self._voices.for_person(interaction)
         form = picture_form(FormName.REFERENCE, None, texts, has_reference=await self.has_reference(interaction))
-        await interaction.response.send_modal(form)
+        await open_window(interaction, form, texts)
 
     async def drop(self, interaction: Interaction) -> None:
         """Not wanted any more."""
-        await interaction.response.defer()
+        await defer_quietly(interaction)
         await self._house.blobs.drop_reference(UserId(interaction.user.id))
         texts = await self._voices.for_person(interaction)
         await interaction.edit_original_response(view=notice(texts("reference.dropped")), attachments=[])

@@ -12,6 +12,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from modules.discord.admin_notes import AdminNotes
+from modules.discord.answers import give_up, show_privately
 from modules.discord.error_codes import fullet_error_for
 from modules.discord.refusals import DISCORD_TROUBLE, INTERACTION_ANSWERED, UNKNOWN_INTERACTION
 from modules.discord.views.notices import problem_notice
@@ -80,6 +81,8 @@ class Failures:
     async def answer(self, interaction: discord.Interaction, error: BaseException) -> None:
         """Tell the person, only them. A failure to tell is logged and goes no further."""
         failure = self.read(error, interaction.command.qualified_name if interaction.command else "component")
+        if failure is None:
+            give_up(interaction)
         if failure is None or interaction.type is discord.InteractionType.autocomplete:
             return
         texts = await self._voices.for_person(interaction)
@@ -119,19 +122,6 @@ class Failures:
         incident = secrets.token_hex(4)
         log.error("unexpected_failure", where=where, incident=incident, exc_info=cause)
         return FulletError(ErrorCode.UNEXPECTED, incident=incident)
-
-
-async def show_privately(
-    interaction: discord.Interaction, view: discord.ui.LayoutView, files: Iterable[discord.File] = ()
-) -> None:
-    """Show a view only to the person, whatever was answered before."""
-    attached = list(files)
-    if not interaction.response.is_done():
-        await interaction.response.send_message(view=view, files=attached, ephemeral=True)
-    elif interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
-        await interaction.edit_original_response(view=view, attachments=attached)
-    else:
-        await interaction.followup.send(view=view, files=attached, ephemeral=True)
 
 
 def _shown_on(interaction: discord.Interaction) -> MessageId | None:

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import discord
 
+from modules.discord.answers import defer_privately, defer_quietly, open_window
 from modules.discord.asking import Asking
 from modules.discord.drafts import (
     MAX_LORAS,
@@ -25,7 +26,7 @@ from modules.discord.failures import Failures
 from modules.discord.house import House
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act
-from modules.discord.views.forms import FormName, Submission, find_form, strengths_form, words_form
+from modules.discord.views.forms import FormName, Submission, find_form, strength_field, strengths_form, words_form
 from modules.discord.views.generation_form import generation_form
 from modules.discord.views.selects import Chosen, Field, Look, named, value_of
 from modules.discord.voices import Voices
@@ -55,8 +56,7 @@ class GenerationForm:
 
     async def open(self, interaction: Interaction, draft: Draft | None = None) -> None:
         """`/gen`: the draft that is still warm, else an empty one with the person's defaults. `draft`: to go on from another."""
-        if not interaction.response.is_done():
-            await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self._drafts.sweep(self._house.clock.now())
         await self._show(interaction, await self._change(interaction, lambda kept: draft or kept))
 
@@ -67,9 +67,9 @@ class GenerationForm:
             if chosen.picks:
                 await self._choose(interaction, chosen, known)
             texts = await self._voices.for_person(interaction)
-            await interaction.response.send_modal(find_form(chosen.field, chosen.look.query, texts))
+            await open_window(interaction, find_form(chosen.field, chosen.look.query, texts), texts)
             return
-        await interaction.response.defer()
+        await defer_quietly(interaction)
         note = await self._note_on(interaction)
         draft = await self._choose(interaction, chosen, known)
         if chosen.field == Field.LORAS and len(chosen.picks) > MAX_LORAS:
@@ -79,14 +79,16 @@ class GenerationForm:
 
     async def press(self, interaction: Interaction, act: Act) -> None:
         """One of the form's buttons."""
+        if act not in {Act.FORM_WORDS, Act.FORM_STRENGTHS}:
+            await defer_quietly(interaction)
         draft = await self._draft(interaction)
         texts = await self._voices.for_person(interaction)
         match act:
             case Act.FORM_WORDS:
-                await interaction.response.send_modal(words_form({name: getattr(draft, name) for name in _WORDS}, texts))
+                await open_window(interaction, words_form({name: getattr(draft, name) for name in _WORDS}, texts), texts)
             case Act.FORM_STRENGTHS:
                 strengths = [draft.strength_of(index) for index in range(len(draft.loras))]
-                await interaction.response.send_modal(strengths_form(draft.loras, strengths, texts))
+                await open_window(interaction, strengths_form(draft.loras, strengths, texts), texts)
             case Act.FORM_DEFAULT:
                 await self._save_as_default(interaction, draft)
             case _:
@@ -94,12 +96,21 @@ class GenerationForm:
 
     async def submit(self, interaction: Interaction, submission: Submission) -> None:
         """A modal of the form came back: everything typed is kept, right or wrong."""
-        await interaction.response.defer()
+        await defer_quietly(interaction)
         if submission.form is FormName.FIND:
             await self._find(interaction, submission.argument, submission.text("query").strip())
             return
         note = await self._note_on(interaction)
-        await self._show(interaction, await self._change(interaction, lambda kept: _typed(kept, submission)), note=note)
+        before: list[Draft] = []
+
+        def typed(kept: Draft) -> Draft:
+            before[:] = [kept]
+            return _typed(kept, submission)
+
+        after = await self._change(interaction, typed)
+        if set(submission.answers) - set(_fields(before[0], submission.form)):
+            note = note or "gen.not_all_taken"
+        await self._show(interaction, after, note=note)
 
     async def _find(self, interaction: Interaction, field: str, query: str) -> None:
         """Take what is meant when only one entry can be; else show those that contain it."""
@@ -117,7 +128,6 @@ class GenerationForm:
         await self._show(interaction, await self._draft(interaction), looks={field: look}, note=note)
 
     async def _generate(self, interaction: Interaction, draft: Draft) -> None:
-        await interaction.response.defer()
         spec = self._spec(draft)
         note = await self._note_on(interaction)
         if draft.model and spec.name != draft.model:  # never draw with a model that nobody chose
@@ -133,7 +143,6 @@ class GenerationForm:
         await interaction.edit_original_response(view=accepted(done.ticket, done.session.channel_id, guild_id, texts))
 
     async def _save_as_default(self, interaction: Interaction, draft: Draft) -> None:
-        await interaction.response.defer()
         spec = self._spec(draft)
         note = await self._note_on(interaction)
         trial = replace(draft, prompt="a trial", seed="")
@@ -225,17 +234,24 @@ class GenerationForm:
 
 
 def _typed(draft: Draft, submission: Submission) -> Draft:
-    typed = submission.text
-    if "strength_0" in submission.answers:
-        return replace(draft, strengths=tuple(typed(f"strength_{at}") for at in range(len(draft.loras))))
+    """The draft with what was typed. A field that the window did not have, since another version made it, stays as it is."""
+    answers = submission.answers
+    if submission.form is FormName.STRENGTHS:
+        fields = _fields(draft, submission.form)
+        return replace(draft, strengths=tuple(answers.get(field, draft.strength_of(index)) for index, field in enumerate(fields)))
     return replace(
         draft,
-        prompt=typed("prompt"),
-        negative_prompt=typed("negative_prompt"),
-        steps=typed("steps"),
-        cfg=typed("cfg"),
-        seed=typed("seed"),
+        prompt=answers.get("prompt", draft.prompt),
+        negative_prompt=answers.get("negative_prompt", draft.negative_prompt),
+        steps=answers.get("steps", draft.steps),
+        cfg=answers.get("cfg", draft.cfg),
+        seed=answers.get("seed", draft.seed),
     )
+
+
+def _fields(draft: Draft, form: FormName) -> Sequence[str]:
+    """What the draft has to be typed in such a window, in its order."""
+    return [strength_field(name) for name in draft.loras] if form is FormName.STRENGTHS else _WORDS
 
 
 def _chosen(draft: Draft, chosen: Chosen, known: Sequence[str], forms: Mapping[ModelName, FormDefaults]) -> Draft:

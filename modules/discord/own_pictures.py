@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import discord
 
+from modules.discord.answers import defer_privately, defer_quietly, show_privately
 from modules.discord.drafts import Drafts
-from modules.discord.failures import show_privately
 from modules.discord.house import House
 from modules.discord.posting import Attached, Post
 from modules.discord.session_rooms import SessionRooms
@@ -38,23 +38,21 @@ class OwnPictures:
         self._voices = voices
 
     async def show_queue(self, interaction: discord.Interaction) -> None:
-        """What of theirs waits and runs, each with Cancel."""
+        """What of theirs waits and runs, each with Cancel. A press that was deferred quietly changes its own message."""
+        await defer_privately(interaction)
         texts = await self._voices.for_person(interaction)
         jobs = await self._house.jobs.jobs(user_id=UserId(interaction.user.id), states=ACTIVE_STATES, newest_first=False)
-        places = {job.id: await self._house.studio.place(job.id) for job in jobs}
-        view = queue_list(jobs, places, self._house.catalogue.models(), texts)
-        if interaction.response.is_done() and interaction.type is discord.InteractionType.component:
-            await interaction.edit_original_response(view=view)
-        else:
-            await show_privately(interaction, view)
+        all_places = await self._house.studio.places() if any(job.state is JobState.QUEUED for job in jobs) else {}
+        places = {job.id: all_places.get(job.id) for job in jobs}
+        await interaction.edit_original_response(view=queue_list(jobs, places, self._house.catalogue.models(), texts))
 
     async def show_history(self, interaction: discord.Interaction, argument: str = "") -> None:
         """A page of what they had made, newest first; `argument` is the `seq` to go on from, in base 36."""
-        texts = await self._voices.for_person(interaction)
         if interaction.type is discord.InteractionType.component:
-            await interaction.response.defer()
+            await defer_quietly(interaction)
         else:
-            await interaction.response.defer(ephemeral=True, thinking=True)
+            await defer_privately(interaction)
+        texts = await self._voices.for_person(interaction)
         jobs = await self._house.jobs.jobs(
             user_id=UserId(interaction.user.id),
             states={JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE},
@@ -72,7 +70,7 @@ class OwnPictures:
         channel raises."""
         if interaction.user.id != job.user_id:
             raise FulletError(ErrorCode.JOB_NOT_YOURS, owner=job.display_name)
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         if not await self._house.blobs.of_job(job.id):
             raise FulletError(ErrorCode.PICTURE_GONE)
         spec = spec_of(self._house.catalogue.models(), job)
@@ -107,7 +105,7 @@ class OwnPictures:
 
     async def erase(self, interaction: discord.Interaction) -> None:
         """Forget this person: what waits is cancelled first, then everything stored goes."""
-        await interaction.response.defer()
+        await defer_quietly(interaction)
         user_id = UserId(interaction.user.id)
         texts = await self._voices.for_person(interaction)
         for job in await self._house.jobs.jobs(user_id=user_id, states=ACTIVE_STATES):

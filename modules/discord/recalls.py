@@ -6,10 +6,10 @@ import re
 
 import discord
 
+from modules.discord.answers import defer_privately, show_privately
 from modules.discord.asking import Asking
 from modules.discord.checks import check_addressee
 from modules.discord.drafts import Draft, form_models, wish_of
-from modules.discord.failures import show_privately
 from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.message_files import MessageFile, files_of
@@ -53,7 +53,7 @@ class Recalls:
 
     async def press(self, interaction: Interaction, press: Press) -> None:
         """One of the buttons under such a recipe, or "start from its prompt" under a picture whose job is gone."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         if press.act is Act.START_OVER:
             await self._form.open(interaction, await self._draft_of_message(interaction, press.argument))
             return

@@ -81,6 +81,7 @@ class SteeredStudio:
     clock: Clock
     limits: Limits = field(default_factory=lambda: Limits(active_per_person=2, queue_length=1_000))
     turn: timedelta = timedelta(seconds=30)  #: between two that wait
+    looks: int = 0  #: how often the queue was read for places
     is_paused: bool = False
     is_away: bool = False
     refusal: FulletError | None = None  #: what `submit` raises, such as a dark database
@@ -119,6 +120,7 @@ class SteeredStudio:
         return (await self.places()).get(job_id)
 
     async def places(self) -> Mapping[JobId, Place]:
+        self.looks += 1
         waiting = await self.database.jobs.jobs(states={JobState.QUEUED}, newest_first=False)
         now = self.clock.now()
         if self.is_paused or self.is_away:

@@ -12,10 +12,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.answers import defer_privately, show_privately
 from modules.discord.checks import is_admin
 from modules.discord.cogs.admin_acts import ADMIN, guild_of
 from modules.discord.cogs.moderation import Moderation
-from modules.discord.failures import show_privately
 from modules.discord.suggestions import MAX_SUGGESTIONS
 from modules.discord.text_commands import TextContext
 from modules.discord.translator import phrase as _
@@ -90,7 +90,7 @@ class Admin(Moderation):
     @admin.command(name="status", description=_("command.admin.status"))
     async def status(self, interaction: discord.Interaction) -> None:
         """Servers, queue, versions."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         texts = await self.bot.voices.for_person(interaction)
         status = await self.bot.house.admin.status()
         problems = await asyncio.to_thread(self.bot.house.catalogue.problems)
@@ -100,7 +100,7 @@ class Admin(Moderation):
     @admin.command(name="sync", description=_("command.admin.sync"))
     async def sync(self, interaction: discord.Interaction) -> None:
         """As `!sync`."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         registered = await self.bot.registration.sync(partial(self._say_waiting, interaction))
         await self.note(interaction.user, "commands_synced")
         await self.done(interaction, "admin.synced", count=registered)
@@ -108,7 +108,7 @@ class Admin(Moderation):
     @admin.command(name="clearall", description=_("command.admin.clearall"))
     async def clear(self, interaction: discord.Interaction) -> None:
         """As `!clearall`."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self.bot.registration.clear(guild_of(interaction), partial(self._say_waiting, interaction))
         await self.note(interaction.user, "commands_cleared")
         await self.done(interaction, "admin.cleared")
@@ -127,7 +127,7 @@ class Admin(Moderation):
     @admin.command(name="queue", description=_("command.admin.queue"))
     async def queue(self, interaction: discord.Interaction) -> None:
         """Who waits and what runs."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         texts = await self.bot.voices.for_person(interaction)
         jobs = await self.bot.house.jobs.jobs(states=ACTIVE_STATES, limit=LISTED_JOBS + 1, newest_first=False)
         status = await self.bot.house.admin.status()
@@ -137,14 +137,14 @@ class Admin(Moderation):
     @admin.command(name="pause", description=_("command.admin.pause"))
     async def pause(self, interaction: discord.Interaction) -> None:
         """Start nothing more; places are kept."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self.bot.house.admin.pause(UserId(interaction.user.id))
         await self.done(interaction, "admin.paused")
 
     @admin.command(name="resume", description=_("command.admin.resume"))
     async def resume(self, interaction: discord.Interaction) -> None:
         """Go on."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self.bot.house.admin.resume(UserId(interaction.user.id))
         await self.done(interaction, "admin.resumed")
 
@@ -152,7 +152,7 @@ class Admin(Moderation):
     @app_commands.describe(server=_("command.admin.server"))
     async def drain(self, interaction: discord.Interaction, server: str) -> None:
         """Give a server nothing more."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         name = await self._server(server)
         await self.bot.house.admin.drain(name, UserId(interaction.user.id))
         await self.done(interaction, "admin.drained", server=plain(name, 80))
@@ -161,7 +161,7 @@ class Admin(Moderation):
     @app_commands.describe(server=_("command.admin.server"))
     async def enable(self, interaction: discord.Interaction, server: str) -> None:
         """Let a server work again."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         name = await self._server(server)
         await self.bot.house.admin.enable(name, UserId(interaction.user.id))
         await self.done(interaction, "admin.enabled", server=plain(name, 80))
@@ -170,7 +170,7 @@ class Admin(Moderation):
     @app_commands.describe(job=_("command.admin.job"))
     async def cancel(self, interaction: discord.Interaction, job: str) -> None:
         """Cancel somebody's job."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         cancelled = await self.bot.house.admin.cancel_for(await self._job(job), UserId(interaction.user.id))
         await self.done(interaction, "admin.cancelled", job=short_id(cancelled.id), owner=plain(cancelled.display_name, 80))
 
@@ -178,14 +178,14 @@ class Admin(Moderation):
     @app_commands.describe(job=_("command.admin.job"))
     async def requeue(self, interaction: discord.Interaction, job: str) -> None:
         """Put a running job back at its place."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         moved = await self.bot.house.admin.requeue(await self._job(job), UserId(interaction.user.id))
         await self.done(interaction, "admin.requeued", job=short_id(moved.id), owner=plain(moved.display_name, 80))
 
     @admin.command(name="refresh", description=_("command.admin.refresh"))
     async def refresh(self, interaction: discord.Interaction) -> None:
         """Ask every server again what it has; new models become choices at once."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         facts = await self.bot.house.admin.refresh(UserId(interaction.user.id))
         await self.bot.registration.sync_changes(partial(self._say_waiting, interaction))
         await self.done(interaction, "admin.refreshed", count=len(facts))

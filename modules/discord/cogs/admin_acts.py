@@ -9,8 +9,9 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.answers import show_privately
 from modules.discord.checks import is_admin
-from modules.discord.failures import Refusal, show_privately
+from modules.discord.failures import Refusal
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.translator import phrase as _
 from modules.discord.views.layout import Accent

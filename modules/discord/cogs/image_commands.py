@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.answers import defer_privately
 from modules.discord.asking import Accepted
 from modules.discord.numbers import seed_number
 from modules.discord.suggestions import model_choices, prompt_choices, size_choices
@@ -62,7 +63,7 @@ class ImageCommands(commands.Cog):
         count: Count | None = None,
     ) -> None:
         """A picture from words."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         mine = await self.bot.house.people.settings(UserId(interaction.user.id))
         wish = Wish(
             kind=WorkflowKind.IMAGINE,
@@ -92,7 +93,7 @@ class ImageCommands(commands.Cog):
         seed: str | None = None,
     ) -> None:
         """Change a picture by words, looking at a second one if there is one."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         chosen_seed = seed_number(seed or "")
         await self.bot.edits.check(interaction, prompt, has_reference=reference is not None)
         source = await self.bot.asking.picture_for_edit(interaction, image)

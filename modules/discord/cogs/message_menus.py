@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from modules.discord.answers import defer_privately, open_window
 from modules.discord.checks import check_owner
 from modules.discord.message_files import first_image
 from modules.discord.posting import job_id_of
@@ -47,16 +48,16 @@ class MessageMenus(commands.Cog):
         texts = await self.bot.voices.for_person(interaction)
         has_reference = await self.bot.edits.has_reference(interaction)
         form = picture_form(FormName.EDIT_MESSAGE, message.id, texts, has_reference=has_reference)
-        await interaction.response.send_modal(form)
+        await open_window(interaction, form, texts)
 
     async def reference(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """The next edit looks at this picture too."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self.bot.edits.keep(interaction, first_image(message), job_id_of(message))
 
     async def recipe(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """How it was made: from our store, else from the file itself."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         job_id = job_id_of(message)
         job = await self.bot.house.jobs.job(job_id) if job_id else None
         if job is not None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import discord
 from discord import app_commands
 
+from modules.discord.answers import defer_privately, show_privately
 from modules.discord.blocked_words import MOST_WORDS, folded, is_word, with_word, without_word
 from modules.discord.checks import is_admin
 from modules.discord.cogs.admin_acts import ADMIN, AdminActs, guild_of
-from modules.discord.failures import show_privately
 from modules.discord.posting import Attached
 from modules.discord.suggestions import MAX_SUGGESTIONS
 from modules.discord.translator import phrase as _
@@ -38,7 +38,7 @@ class Moderation(AdminActs):
     )
     async def words(self, interaction: discord.Interaction, action: str = "", word: str = "") -> None:
         """Show the blocked words, or change one."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         settings = await self.bot.house.people.guild(guild_of(interaction))
         before = settings.blocked_words
         match action:
@@ -74,7 +74,7 @@ class Moderation(AdminActs):
     @app_commands.describe(member=_("command.admin.member"))
     async def ban(self, interaction: discord.Interaction, member: discord.User) -> None:
         """Keep somebody from generating; what is theirs in the queue is cancelled. They may have left the guild."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self._set_ban(member, is_banned=True)
         await self.note(interaction.user, "person_banned", str(member.id))
         for job in await self.bot.house.jobs.jobs(user_id=UserId(member.id), states=ACTIVE_STATES):
@@ -86,7 +86,7 @@ class Moderation(AdminActs):
     @app_commands.describe(member=_("command.admin.member"))
     async def unban(self, interaction: discord.Interaction, member: discord.User) -> None:
         """Let them generate again."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         await self._set_ban(member, is_banned=False)
         await self.note(interaction.user, "person_unbanned", str(member.id))
         await self.done(interaction, "admin.unbanned", person=member.mention)
@@ -97,7 +97,7 @@ class Moderation(AdminActs):
         self, interaction: discord.Interaction, role: discord.Role, times: app_commands.Range[float, 0.1, 10.0]
     ) -> None:
         """A role's share of the GPUs."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         settings = await self.bot.house.people.guild(guild_of(interaction))
         await self.bot.house.people.save_guild(replace(settings, role_weights={**settings.role_weights, role.id: times}))
         await self.note(interaction.user, "role_weight_set", f"{role.name}: {times:g}")
@@ -107,7 +107,7 @@ class Moderation(AdminActs):
     @app_commands.describe(told_in=_("command.admin.channel"))
     async def audit(self, interaction: discord.Interaction, told_in: discord.TextChannel | None = None) -> None:
         """What administrators did, newest first; with `told_in`: tell it there from now on."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         if told_in is not None:
             settings = await self.bot.house.people.guild(guild_of(interaction))
             await self.bot.house.people.save_guild(replace(settings, audit_channel_id=ChannelId(told_in.id)))

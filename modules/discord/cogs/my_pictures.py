@@ -11,8 +11,8 @@ import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
+from modules.discord.answers import defer_privately, show_privately
 from modules.discord.drafts import Drafts
-from modules.discord.failures import show_privately
 from modules.discord.posting import Attached
 from modules.discord.suggestions import MAX_SUGGESTIONS, default_model, default_models, model_choices, size_choices
 from modules.discord.translator import phrase as _
@@ -61,7 +61,7 @@ class MyPictures(commands.Cog):
         file: discord.Attachment | None = None,
     ) -> None:
         """A recipe by the id under its picture, or out of the picture's own file."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         if file is None:
             await self.bot.own.show_recipe(interaction, await self.bot.own.recall(interaction, id))
             return
@@ -92,7 +92,7 @@ class MyPictures(commands.Cog):
         reset: bool = False,
     ) -> None:
         """Change what is given, show all."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         user_id = UserId(interaction.user.id)
         stored = await self.bot.house.people.settings(user_id)
         mine = PersonSettings(user_id=user_id, is_banned=stored.is_banned) if reset else stored
@@ -124,7 +124,7 @@ class MyPictures(commands.Cog):
     @mydata.command(name="export", description=_("command.mydata.export"))
     async def export(self, interaction: discord.Interaction) -> None:
         """Everything stored about the person, as a file only they get."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         texts = await self.bot.voices.for_person(interaction)
         user_id = UserId(interaction.user.id)
         now = self.bot.house.clock.now()
@@ -142,6 +142,7 @@ class MyPictures(commands.Cog):
     @mydata.command(name="erase", description=_("command.mydata.erase"))
     async def erase(self, interaction: discord.Interaction) -> None:
         """Asks first: it cannot be undone."""
+        await defer_privately(interaction)
         texts = await self.bot.voices.for_person(interaction)
         yes = button(Act.ERASE_ME, texts("button.erase_me"), style=discord.ButtonStyle.danger)
         await show_privately(interaction, notice(texts("mydata.question"), yes, accent=Accent.RED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,9 +170,19 @@ def find_form(field: str, query: str, texts: Texts) -> Form:
 def strengths_form(names: Sequence[str], strengths: Sequence[str], texts: Texts) -> Form:
     """`/gen`: how strongly each LoRA is applied."""
     form = Form(FormName.STRENGTHS, texts("gen.strengths"))
-    for index, (name, strength) in enumerate(zip(names, strengths, strict=True)):
-        form.line(f"strength_{index}", name.rsplit("/", 1)[-1], strength, limit=8)
+    for name, strength in zip(names, strengths, strict=True):
+        form.line(strength_field(name), name.rsplit("/", 1)[-1], strength, limit=8)
     return form
+
+
+def strength_field(name: str) -> str:
+    """The field of a LoRA by its name: the list may be another one by the time the window comes back."""
+    return f"lora_{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+def typed_in(data: Mapping[str, object]) -> Mapping[str, str]:
+    """Everything typed into a window, of whatever version."""
+    return dict(_answers(data.get("components")))
 
 
 def _answers(components: object) -> Iterator[tuple[str, str]]:

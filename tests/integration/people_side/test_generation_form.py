@@ -12,7 +12,8 @@ from modules.domain.jobs import Origin
 from modules.domain.people import UserId
 from tests.support.front_side import SERVER, Front, FrontDoor
 from tests.support.graphs import a_listing
-from tests.support.person import People, Person, Seen
+from tests.support.person import Modal, People, Person, Seen
+from tests.support.person_views import walk
 
 LORAS = [f"style-{number:02}.safetensors" for number in range(30)]
 
@@ -27,6 +28,11 @@ async def opened(door: FrontDoor, person: Person) -> Seen:
 
 async def shows(person: Person, form: Seen, *words: str) -> Seen:
     return await person.wait_for_message(lambda m: m.id == form.id and all(word in m.text for word in words))
+
+
+def typed_for(strengths: dict[str, str]) -> dict[str, Any]:
+    """What is typed into the window of the strengths, whose fields are labelled with the files' names."""
+    return dict(strengths)
 
 
 async def written(person: Person, form: Seen, **typed: Any) -> None:
@@ -55,7 +61,7 @@ async def test_the_form_says_why_it_cannot_run_yet_and_then_makes_the_job(door: 
     form = await shows(bruno, form, "style-01", "style-02")
     strengths = await bruno.press(form, "LoRA strengths")
     assert strengths.modal is not None
-    await bruno.submit(strengths.modal, strength_0="0.5")
+    await bruno.submit(strengths.modal, **typed_for({LORAS[1]: "0.5"}))
     form = await shows(bruno, form, "× 0.5", "× 1")
     await bruno.press(form, "Generate")
     await shows(bruno, form, "on its way")
@@ -263,7 +269,7 @@ async def test_two_windows_at_once_lose_neither_a_choice_nor_a_word(door: FrontD
     second = (await bruno.press(form, "f1:gen_loras")).modal
     assert first is not None
     assert second is not None
-    await asyncio.gather(bruno.submit(first, prompt="a fox", steps="9"), bruno.submit(second, strength_0="0.7"))
+    await asyncio.gather(bruno.submit(first, prompt="a fox", steps="9"), bruno.submit(second, **typed_for({LORAS[0]: "0.7"})))
     form = await shows(bruno, form, "a fox", "9 steps", "style-00.safetensors × 0.7")
 
 
@@ -330,7 +336,7 @@ async def test_everything_the_form_shows_can_be_a_default_of_its_model(door: Fro
         form = await shows(bruno, form, "style-01")
         strengths = (await bruno.press(form, "LoRA strengths")).modal
         assert strengths is not None
-        await bruno.submit(strengths, strength_0="0.5")
+        await bruno.submit(strengths, **typed_for({LORAS[1]: "0.5"}))
         form = await shows(bruno, form, "× 0.5")
         await saved_and_done(first, bruno, form)
     async with door.open() as front:
@@ -417,3 +423,84 @@ async def test_without_any_model_on_a_server_the_form_still_offers_what_there_is
     answer = await bruno.slash("gen")
     assert answer.message is not None
     assert [select.placeholder for select in answer.message.selects][:2] == ["Model", "Size"]
+
+
+async def test_strengths_stay_with_their_loras_when_the_list_changes_while_the_window_is_open(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    form = await opened(door, bruno)
+    await written(bruno, form, prompt="a fox")
+    await bruno.select(form, "LoRAs", [LORAS[1], LORAS[2]])
+    form = await shows(bruno, form, "style-01", "style-02")
+    window = (await bruno.press(form, "LoRA strengths")).modal
+    assert window is not None
+    await bruno.select(form, "LoRAs", [LORAS[3], LORAS[2]])  # meanwhile, on another device: the first is another one now
+    form = await shows(bruno, form, "style-03")
+    await bruno.submit(window, **typed_for({LORAS[1]: "0.1", LORAS[2]: "0.2"}))
+    form = await shows(bruno, form, "style-02.safetensors × 0.2", "The form changed while that window was open")
+    assert "× 0.1" not in form.text
+    await bruno.press(form, "Generate")
+    await shows(bruno, form, "on its way")
+    loras = (await front.studio.only_job()).recipe.loras
+    assert {lora.name: lora.strength for lora in loras} == {LORAS[2]: 0.2, LORAS[3]: 1.0}
+
+
+async def test_a_window_that_another_version_opened_changes_nothing_but_what_it_asked(door: FrontDoor, people: People) -> None:
+    """It had no field for the seed, and named the strengths by their place."""
+    bruno = await people.be("bruno")
+    async with door.open():
+        form = await opened(door, bruno)
+        await written(bruno, form, prompt="a fox", seed="77", steps="30")
+        form = await shows(bruno, form, "seed 77", "30 steps")
+        await bruno.select(form, "LoRAs", [LORAS[1]])
+        form = await shows(bruno, form, "style-01")
+        window = (await bruno.press(form, "Prompt & numbers")).modal
+        assert window is not None
+        _rewrite(door, window, "m1:gen_words", {"prompt": "prompt", "steps": "steps"})
+        await bruno.submit(window, prompt="an owl")
+        form = await shows(bruno, form, "an owl", "seed 77", "30 steps")
+        assert "The form changed" not in form.text
+        window = (await bruno.press(form, "LoRA strengths")).modal
+        assert window is not None
+        _rewrite(door, window, "m1:gen_loras", {next(iter(window.fields)): "strength_0"})
+        await bruno.submit(window, strength_0="0.3")
+        form = await shows(bruno, form, "The form changed while that window was open")
+        assert "× 1" in form.text
+
+
+async def test_a_window_and_a_list_that_nobody_knows_any_more_are_answered_and_give_back_what_was_typed(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    ana = await people.be("ana")
+    form = await opened(door, ana)
+    window = (await ana.press(form, "Descripción y números")).modal
+    assert window is not None
+    _rewrite(door, window, "m7:gen_everything:x", {"prompt": "prompt", "seed": "seed"})
+    answer = await ana.submit(window, prompt="un faro\ncon niebla", seed="12")
+    assert "Me actualizaron desde que se abrió eso" in answer.text
+    assert answer.message is not None
+    assert answer.message.is_ephemeral
+    typed = (await ana.download(answer.message.files[0].url)).decode()
+    assert "un faro\ncon niebla" in typed
+    assert "12" in typed
+    shape = next(c for c in walk(door.sandbox.world.message(int(form.channel_id), int(form.id)).components) if c["type"] == 3)
+    shape["custom_id"] = "s7:model:0"
+    old = await ana.message(form)
+    answer = await ana.select(old, "s7:model:0", [value for _, value in old.select("s7:model:0").options][:1])
+    assert answer.text == "Me actualizaron desde que se abrió eso. Empieza otra vez desde el comando o la imagen."
+    assert await front.database.jobs.jobs() == []
+
+
+def _rewrite(door: FrontDoor, window: Modal, custom_id: str, fields: dict[str, str]) -> None:
+    """The open window as another version would have made it: its id, and which of its fields it has under which name."""
+    shown = door.sandbox.context.interactions.get(int(window.interaction_id)).modal
+    assert shown is not None
+    shown["custom_id"] = window.custom_id = custom_id
+    kept = []
+    for part in shown["components"]:
+        inner = part.get("component") or part["components"][0]
+        if inner["custom_id"] in fields:
+            inner["custom_id"] = fields[inner["custom_id"]]
+            kept.append(part)
+    shown["components"] = window.components = kept
