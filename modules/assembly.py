@@ -81,7 +81,7 @@ def use_configured_discord(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIterator[Middle]:
+async def open_middle(settings: Settings, role: Role, *, root: Path, is_read_only: bool = False) -> AsyncIterator[Middle]:
     """Stores, servers and engine, open; used by the doctor and the benchmarks as well."""
     clock, events = SystemClock(), EventBus()
     listings = Listings(lambda name: name not in crew.colleagues or crew.colleagues[name].is_up)
@@ -90,7 +90,7 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
         library=library, listings=listings, max_batch_size=settings.max_batch_size, mode=MergeMode(settings.merge_mode)
     )
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(_database(settings, root, clock))
+        database = await stack.enter_async_context(_database(settings, root, clock, is_read_only=is_read_only))
         workshop = await stack.enter_async_context(PictureWorkshop())
         uploads = await stack.enter_async_context(UploadProcess())
         fleet = read_fleet(settings.comfy_urls, keys=settings.comfy_api_key, vram_gb=settings.gpu_vram_gb)
@@ -127,12 +127,14 @@ async def open_middle(settings: Settings, role: Role, *, root: Path) -> AsyncIte
 
 
 @asynccontextmanager
-async def _database(settings: Settings, root: Path, clock: Clock) -> AsyncIterator[Database]:
+async def _database(settings: Settings, root: Path, clock: Clock, *, is_read_only: bool) -> AsyncIterator[Database]:
     """Open it, or say in words why that is not possible."""
     url = settings.database_url.get_secret_value() or None
     async with AsyncExitStack() as stack:
         try:
-            database = await stack.enter_async_context(open_database(url, data_dir=root / "database", clock=clock))
+            database = await stack.enter_async_context(
+                open_database(url, data_dir=root / "database", clock=clock, is_read_only=is_read_only)
+            )
         except FulletError as error:
             reason = error.params.get("reason", "no reason given")
             kind = NotYetError if reason in _PASSING else CannotStartError

@@ -39,6 +39,7 @@ from modules.discord.exports import Exports
 from modules.discord.house import DiscordOptions, House
 from modules.domain.errors import FulletError
 from modules.domain.people import GuildId
+from modules.domain.stores import BlobStore
 from modules.queue_manager.crew import SWITCH_PREFIXES
 from modules.queue_manager.operations import REFRESH_KEY
 from modules.queue_manager.tidying import Tidying
@@ -53,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 #: After SIGTERM: what is drawn is still delivered, at most this long. Source: docs/durability.md, "Faults".
 FINISH_S = 20.0
-TIDY_EVERY_S = 3600.0
+TIDY_EVERY_MINUTES = 60
 #: Jobs that are over leave the queue's table so long after they were accepted. Discord's interactions live for a quarter of an
 #: hour and a card that an earlier start left behind is taken down at the next one; history and buttons find archived jobs, too.
 ARCHIVE_AFTER = timedelta(days=3)
@@ -278,20 +279,31 @@ async def _keep_listings(middle: Middle) -> None:
 
 
 async def _keep_tidy(middle: Middle, settings: Settings) -> None:
-    """Finish what was begun to be forgotten, move old jobs aside, and forget pictures the operator does not want to keep."""
+    """Forget pictures the operator does not want to keep, which makes room; finish erasures that were begun; archive old jobs."""
     database, keep = middle.database, timedelta(days=settings.keep_pictures_days)
+    keep_bytes = int(settings.keep_pictures_gb * 1e9)
     while True:
         now = middle.clock.now()
         try:
+            if swept := await database.blobs.sweep(now - keep, keep_bytes=keep_bytes):
+                log.info("pictures_swept", pictures=swept)
             if erased := await database.people.finish_erasures():
                 log.info("erasures_finished", people=erased)
             if archived := await database.jobs.archive(now - ARCHIVE_AFTER):
                 log.info("jobs_archived", jobs=archived)
-            if swept := await database.blobs.sweep(now - keep):
-                log.info("pictures_swept", pictures=swept)
         except FulletError as error:
             log.warning("not_tidied", error=error.code.value, reason=error.params.get("reason"))
-        await asyncio.sleep(TIDY_EVERY_S)
+        await _until_tidying_is_due(database.blobs)
+
+
+async def _until_tidying_is_due(blobs: BlobStore) -> None:
+    """An hour, or less when the disk becomes short of room."""
+    for _ in range(TIDY_EVERY_MINUTES):
+        await asyncio.sleep(60)
+        room = await blobs.room()
+        if room is not None and room.is_short:
+            log.warning("disk_short", free_bytes=room.free_bytes)
+            return
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     keep_pictures_days: float = Field(
         default=30, gt=0, description="How long stored pictures are kept for Vary, Edit and Upscale"
     )
+    keep_pictures_gb: float = Field(default=20, gt=0, description="Most that stored pictures may take together")
 
     session_idle_minutes: float = Field(default=30, gt=0)
     user_active_limit: int = Field(default=2, ge=1, le=20)

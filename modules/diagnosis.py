@@ -18,7 +18,9 @@ from modules.domain.catalogue import TemplateProblem
 from modules.domain.errors import FulletError, Param
 from modules.domain.findings import Finding, Severity, has_errors
 from modules.domain.ports import ImageServer
+from modules.domain.records import DiskRoom
 from modules.domain.servers import MergeCapability
+from modules.utils.database import Database, DatabaseReport
 from modules.utils.i18n import Phrasebook, Texts
 
 log = structlog.get_logger(__name__)
@@ -33,11 +35,11 @@ async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
     texts = Phrasebook.load(settings.default_locale).texts()
     use_configured_discord(settings)
     try:
-        async with open_middle(settings, "all", root=root) as middle:
+        async with open_middle(settings, "all", root=root, is_read_only=True) as middle:
             findings = [
                 *inspect_settings(),
                 *await inspect_discord(settings.discord_token.get_secret_value(), settings.allowed_guild_id),
-                await _database(middle),
+                *await inspect_database(middle.database, settings.keep_pictures_gb),
                 *await inspect_fleet(middle),
             ]
     except CannotStartError as error:
@@ -110,16 +112,41 @@ async def _server(server: ImageServer) -> Sequence[Finding]:
     return found
 
 
-async def _database(middle: Middle) -> Finding:
+async def inspect_database(database: Database, keep_pictures_gb: float) -> Sequence[Finding]:
+    """The database and the room on its disk; changes neither."""
     try:
-        found = await middle.database.check()
+        found = await database.check()
     except FulletError as error:
-        reason = str(error.params.get("reason", ""))
-        return _unusable(reason)
-    params: dict[str, Param] = {"kind": found.kind, "version": found.version, "write_ms": round(found.write_s * 1000, 1)}
-    if not found.is_durable:
-        return Finding(area="database", subject=found.location, severity=Severity.WARNING, code="not_durable", params=params)
-    return Finding(area="database", subject=found.location, severity=Severity.OK, code="database_good", params=params)
+        return [_unusable(str(error.params.get("reason", "")))]
+    return [_database(found), *_room(await database.blobs.room(), found.location, keep_pictures_gb)]
+
+
+def _database(found: DatabaseReport) -> Finding:
+    params: dict[str, Param] = {"kind": found.kind, "version": found.version}
+    severity, code = Severity.OK, "database_good"
+    if found.is_new:
+        code = "database_new"
+    elif found.is_newer:
+        severity, code = Severity.ERROR, "database_newer"
+    elif not found.is_current:
+        severity, code = Severity.WARNING, "migration_waiting"
+    elif not found.is_durable:
+        severity, code = Severity.WARNING, "not_durable"
+    return Finding(area="database", subject=found.location, severity=severity, code=code, params=params)
+
+
+def _room(room: DiskRoom | None, location: str, keep_pictures_gb: float) -> Sequence[Finding]:
+    """What the pictures may take must fit beside everything else."""
+    if room is None:
+        return []
+    fits_gb = round((room.free_bytes + room.used_bytes) / 1e9, 1)
+    if room.is_short:
+        params: dict[str, Param] = {"free_gb": round(room.free_bytes / 1e9, 1)}
+        return [Finding(area="disk", subject=location, severity=Severity.WARNING, code="disk_short", params=params)]
+    if fits_gb < keep_pictures_gb:
+        params = {"wanted_gb": keep_pictures_gb, "fits_gb": fits_gb}
+        return [Finding(area="disk", subject=location, severity=Severity.WARNING, code="pictures_too_many", params=params)]
+    return []
 
 
 def _unusable(reason: str) -> Finding:

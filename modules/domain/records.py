@@ -89,3 +89,20 @@ class Limits:
 
     active_per_person: int
     queue_length: int
+
+
+#: With less free than this an operator is told.
+SHORT_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRoom:
+    """The disk of the database, where it is on our side."""
+
+    free_bytes: int
+    used_bytes: int  #: by the database
+
+    @property
+    def is_short(self) -> bool:
+        """It may soon be full, and then nothing new can be accepted."""
+        return self.free_bytes < SHORT_BYTES

@@ -14,7 +14,7 @@ from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.queue import Pick, QueueSnapshot
-from modules.domain.records import AuditEntry, GuildSettings, Limits, MessageKind, OutboxItem, PersonSettings
+from modules.domain.records import AuditEntry, DiskRoom, GuildSettings, Limits, MessageKind, OutboxItem, PersonSettings
 from modules.domain.servers import RunReport
 from modules.domain.sessions import Session
 
@@ -259,6 +259,10 @@ class BlobStore(Protocol):
         as well, last pictures too, until all together take no more; results still to be delivered and what an active job starts
         from stay and come on top.
         """
+        ...
+
+    async def room(self) -> DiskRoom | None:
+        """The disk that pictures are kept on; None where it is another machine's."""
         ...
 
 

@@ -94,7 +94,8 @@ class Admin(Moderation):
         texts = await self.bot.voices.for_person(interaction)
         status = await self.bot.house.admin.status()
         problems = await asyncio.to_thread(self.bot.house.catalogue.problems)
-        view = status_card(status, problems, self.bot.options.version, texts)
+        room = await self.bot.house.blobs.room()
+        view = status_card(status, problems, self.bot.options.version, texts, room)
         await interaction.edit_original_response(view=view)
 
     @admin.command(name="sync", description=_("command.admin.sync"))

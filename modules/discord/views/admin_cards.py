@@ -11,7 +11,7 @@ from modules.discord.wording import channel_link, date_and_time, mention, moment
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.jobs import Job, short_id
 from modules.domain.queue import QueueStatus, ServerStatus
-from modules.domain.records import AuditEntry
+from modules.domain.records import AuditEntry, DiskRoom
 from modules.utils.i18n import Texts
 
 #: Problems written out; all are counted.
@@ -25,12 +25,16 @@ MOST_BLOCKED_WORDS = 25
 _LIGHTS = {"healthy": "🟢", "away": "🔴", "probing": "🟡", "drained": "⚪", "starting": "🟡", "failing": "🟠"}
 
 
-def status_card(status: QueueStatus, problems: Sequence[TemplateProblem], version: str, texts: Texts) -> ui.LayoutView:
+def status_card(
+    status: QueueStatus, problems: Sequence[TemplateProblem], version: str, texts: Texts, room: DiskRoom | None = None
+) -> ui.LayoutView:
     """The whole house at one moment."""
     is_well = not status.is_paused and any(server.state == "healthy" for server in status.servers)
     pieces: list[Piece | str] = [f"### {texts('admin.status.title')}"]
     if status.is_paused:
         pieces.append(texts("admin.status.paused"))
+    if room is not None and room.is_short:
+        pieces.append(texts("admin.status.disk_short", free_gb=round(room.free_bytes / 1e9, 1)))
     pieces.append(
         "\n".join(
             (

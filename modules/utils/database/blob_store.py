@@ -12,6 +12,7 @@ from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
 from modules.domain.jobs import JobId
 from modules.domain.people import UserId
 from modules.domain.ports import Clock
+from modules.domain.records import DiskRoom
 from modules.utils.database import retention
 from modules.utils.database.engine import Engine
 from modules.utils.database.settling import keep_pictures
@@ -69,7 +70,12 @@ class SqlBlobStore:
 
     async def sweep(self, older_than: datetime, *, keep_bytes: int | None = None) -> int:
         """Delete pictures nothing waits for, oldest first; how many went."""
-        return await retention.sweep(self._engine, older_than, keep_bytes)
+        async with self._engine.room_to_delete():
+            return await retention.sweep(self._engine, older_than, keep_bytes)
+
+    async def room(self) -> DiskRoom | None:
+        """The disk that pictures are kept on; None where it is another machine's."""
+        return await self._engine.room()
 
 
 def _get(connection: Connection, blob_id: BlobId) -> Picture | None:

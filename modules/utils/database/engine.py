@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -22,6 +22,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.records import DiskRoom
+from modules.utils.database.migrations import is_known
 from modules.utils.database.wakeups import Hub
 
 P = ParamSpec("P")
@@ -58,7 +60,7 @@ class DatabaseReport:
     version: str
     revision: str | None
     newest_revision: str
-    write_s: float  #: one durable transaction, there and back
+    write_s: float | None  #: one durable transaction, there and back; None when the database was only looked at
     is_durable: bool  #: a commit survives a power cut (WAL + FULL; synchronous_commit and fsync)
     is_encrypted: bool | None = None  #: TLS; None for a file
     ignored: tuple[str, ...] = ()  #: parameters of DATABASE_URL that were not understood
@@ -68,12 +70,23 @@ class DatabaseReport:
         """Whether the tables are those this program knows."""
         return self.revision == self.newest_revision
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether a program newer than this one has made its tables."""
+        return self.revision is not None and not is_known(self.revision)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there are no tables yet."""
+        return self.revision is None
+
 
 class Engine(ABC):
     """A database that runs transactions."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, is_read_only: bool = False) -> None:
         self.hub = hub
+        self.is_read_only = is_read_only
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading function; each of its statements sees what is committed by then."""
@@ -82,13 +95,28 @@ class Engine(ABC):
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function as one durable transaction; its rows' locks are its own business."""
+        self._refuse_if_read_only()
         with border():
             return await self._write(partial(_call, work, args, kwargs), is_exclusive=False)
 
     async def exclusive(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `write`, and no other exclusive transaction of any process runs meanwhile: for whatever decides on the queue."""
+        self._refuse_if_read_only()
         with border():
             return await self._write(partial(_call, work, args, kwargs), is_exclusive=True)
+
+    def _refuse_if_read_only(self) -> None:
+        if self.is_read_only:
+            raise FulletError(ErrorCode.DATABASE_UNAVAILABLE, reason="read_only")
+
+    async def room(self) -> DiskRoom | None:
+        """The disk of the database; None where it is another machine's."""
+        return None
+
+    @asynccontextmanager
+    async def room_to_delete(self) -> AsyncIterator[None]:
+        """While the context is open, deleting works even on a disk that is full."""
+        yield
 
     @abstractmethod
     async def _read(self, work: Callable[[Connection], T]) -> T: ...
@@ -98,7 +126,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect and bring the tables up to date. Raises DATABASE_UNAVAILABLE."""
+        """Connect and bring the tables up to date, or only look, when read-only. Raises DATABASE_UNAVAILABLE."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -56,8 +56,11 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str | None, *, data_dir: Path, clock: Clock) -> AsyncIterator[Database]:
+async def open_database(url: str | None, *, data_dir: Path, clock: Clock, is_read_only: bool = False) -> AsyncIterator[Database]:
     """Connect, bring the tables up to date, and close again at the end.
+
+    `is_read_only`: change nothing, neither tables nor rows, and make no file; for whoever looks at a database that may be in use.
+    Every store then refuses to write with DATABASE_UNAVAILABLE (reason `read_only`).
 
     An empty `url` means the file `bot_data.db` in `data_dir`. Raises ValueError for a URL we cannot read and
     DATABASE_UNAVAILABLE for a database we cannot use.
@@ -66,7 +69,10 @@ async def open_database(url: str | None, *, data_dir: Path, clock: Clock) -> Asy
     if target.ignored:
         log.warning("database_url_parameters_ignored", parameters=target.ignored)
     hub = Hub()
-    engine: Engine = SqliteEngine(target, hub) if isinstance(target, SqliteTarget) else PostgresEngine(target, hub)
+    if isinstance(target, SqliteTarget):
+        engine: Engine = SqliteEngine(target, hub, is_read_only=is_read_only)
+    else:
+        engine = PostgresEngine(target, hub, is_read_only=is_read_only)
     try:
         await engine.open()
         yield Database(engine, clock)

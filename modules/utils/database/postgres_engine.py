@@ -44,8 +44,8 @@ _AGAIN = frozenset({"40001", "40P01"})
 class PostgresEngine(Engine):
     """A server."""
 
-    def __init__(self, target: PostgresTarget, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, target: PostgresTarget, hub: Hub, *, is_read_only: bool = False) -> None:
+        super().__init__(hub, is_read_only=is_read_only)
         self._target = target
         connect: dict[str, object] = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S, **target.connect}
         self._listener = Listener(connect, hub)
@@ -62,6 +62,8 @@ class PostgresEngine(Engine):
 
     async def open(self) -> None:
         """Bring the tables up to date (one process at a time), then listen."""
+        if self.is_read_only:
+            return
         with border():
             async with self._engine.begin() as connection:
                 await connection.run_sync(_migrate)
@@ -112,14 +114,18 @@ class PostgresEngine(Engine):
         self.hub.publish([wakeup])
 
     async def check(self) -> DatabaseReport:
-        """Also writes, which is the only way to know that one can."""
-        began = time.perf_counter()
-        await self.write(_touch)
-        write_s = time.perf_counter() - began
+        """Also writes, which is the only way to know that one can; a database that is only looked at is asked for its rights."""
+        write_s = None
+        if not self.is_read_only:
+            began = time.perf_counter()
+            await self.write(_touch)
+            write_s = time.perf_counter() - began
         with border():
             async with self._autocommit.connect() as connection:
                 facts = await _facts(connection)
                 revision = await connection.run_sync(revision_of)
+                if not await _may_write(connection, has_tables=revision is not None):
+                    raise FulletError(ErrorCode.DATABASE_UNAVAILABLE, reason="read_only")
         return DatabaseReport(
             kind="postgresql",
             location=self._target.location,
@@ -173,6 +179,13 @@ def _migrate(connection: Connection) -> None:
 
 def _touch(connection: Connection) -> None:
     connection.execute(text("UPDATE fairness SET floor = floor"))
+
+
+async def _may_write(connection: AsyncConnection, *, has_tables: bool) -> bool:
+    """Whether this account may change the tables, or make them, on a server that is no standby."""
+    right = "has_table_privilege('job', 'INSERT')" if has_tables else "has_schema_privilege(current_schema(), 'CREATE')"
+    asked = text(f"SELECT NOT pg_is_in_recovery() AND {right}")
+    return bool((await connection.execute(asked)).scalar_one())
 
 
 async def _facts(connection: AsyncConnection) -> dict[str, Any]:

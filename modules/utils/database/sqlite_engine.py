@@ -9,16 +9,22 @@ statement, takes 2.7 ms; docs/decisions/0020 and 0061).
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine.url import URL
 
 from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.records import DiskRoom
+from modules.utils.database.disk import Reserve, room_of
 from modules.utils.database.engine import DatabaseReport, Engine, border, finished
 from modules.utils.database.migrations import migrate, newest_revision, revision_of
 from modules.utils.database.urls import SqliteTarget
@@ -54,13 +60,17 @@ class _DriverConnection(Protocol):
 class SqliteEngine(Engine):
     """One file."""
 
-    def __init__(self, target: SqliteTarget, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, target: SqliteTarget, hub: Hub, *, is_read_only: bool = False) -> None:
+        super().__init__(hub, is_read_only=is_read_only)
         self._target = target
+        self._reserve = Reserve(target.path)
         self._turn = asyncio.Lock()
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
         self._reading = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="sqlite-reader")
         url = URL.create("sqlite", database=str(target.path))
+        if is_read_only:  # the file itself is opened so, and never made
+            uri = f"file:{quote(str(target.path.absolute()))}"
+            url = URL.create("sqlite", database=uri, query={"mode": "ro", "uri": "true"})
         # no parameters in errors: they are people's prompts
         self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0)
         event.listen(self._writer, "connect", _prepare)
@@ -73,18 +83,35 @@ class SqliteEngine(Engine):
             max_overflow=0,
             pool_reset_on_return=None,  # in autocommit there is nothing to roll back
         )
-        event.listen(self._readers, "connect", _prepare_reader)
+        event.listen(self._readers, "connect", _prepare_looker if is_read_only else _prepare_reader)
 
     async def open(self) -> None:
         """Create the file for its owner's eyes only (it holds prompts), then bring the tables up to date."""
+        if self.is_read_only:
+            return
         with border():
             await asyncio.to_thread(self._create_file)
             await _on(self._writing, self._migrate)
+            await asyncio.to_thread(self._reserve.keep)
 
     def _create_file(self) -> None:
         self._target.path.parent.mkdir(parents=True, exist_ok=True)
+        self._reserve.release_if_tight()
         if not self._target.path.exists():
             self._target.path.touch(mode=0o600)
+
+    async def room(self) -> DiskRoom | None:
+        """Of the folder that the file lies in; None while there is no such folder."""
+        return await asyncio.to_thread(room_of, self._target.path) if self._target.path.parent.exists() else None
+
+    @asynccontextmanager
+    async def room_to_delete(self) -> AsyncIterator[None]:
+        """Gives up the reserve where the disk is full, and takes it again where there is room."""
+        await asyncio.to_thread(self._reserve.release_if_tight)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._reserve.keep)
 
     def _migrate(self) -> None:
         with self._writer.connect() as connection:
@@ -145,11 +172,21 @@ class SqliteEngine(Engine):
         self.hub.publish([Wakeup(topic, payload)])
 
     async def check(self) -> DatabaseReport:
-        """Also writes, which is the only way to know that one can."""
-        began = time.perf_counter()
-        await self.write(_touch)
-        write_s = time.perf_counter() - began
+        """Also writes, which is the only way to know that one can; a database that is only looked at is asked for its rights."""
+        write_s = None
+        if self.is_read_only:
+            if not self._target.path.exists():
+                return self._report(sqlite3.sqlite_version, None, write_s, is_durable=True)
+            if not (os.access(self._target.path, os.W_OK) and os.access(self._target.path.parent, os.W_OK)):
+                raise FulletError(ErrorCode.DATABASE_UNAVAILABLE, reason="read_only")
+        else:
+            began = time.perf_counter()
+            await self.write(_touch)
+            write_s = time.perf_counter() - began
         version, revision, journal = await self.read(_facts)
+        return self._report(version, revision, write_s, is_durable=journal == "wal")
+
+    def _report(self, version: str, revision: str | None, write_s: float | None, *, is_durable: bool) -> DatabaseReport:
         return DatabaseReport(
             kind="sqlite",
             location=self._target.location,
@@ -157,7 +194,7 @@ class SqliteEngine(Engine):
             revision=revision,
             newest_revision=newest_revision(),
             write_s=write_s,
-            is_durable=journal == "wal",
+            is_durable=is_durable,
             ignored=self._target.ignored,
         )
 
@@ -178,6 +215,15 @@ def _prepare_reader(connection: _DriverConnection, record: object) -> None:
     _prepare(connection, record)
     cursor = connection.cursor()
     cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
+def _prepare_looker(connection: _DriverConnection, _record: object) -> None:
+    """Asks for nothing that would change the file: not even its journal."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (_PRAGMAS[0], "query_only=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 

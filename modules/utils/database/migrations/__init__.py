@@ -30,6 +30,12 @@ def newest_revision() -> str:
     return head
 
 
+@cache
+def is_known(revision: str) -> bool:
+    """Whether this program knows the revision, or it is one of a newer program."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def revision_of(connection: Connection) -> str | None:
     """The revision of this database; None when it is empty."""
     return MigrationContext.configure(connection).get_current_revision()
