@@ -16,7 +16,7 @@ from modules.domain.jobs import JobId, ServerName
 from modules.domain.people import Language, UserId
 from modules.domain.queue import QueueStatus, ServerStatus
 from modules.domain.recipes import WorkflowName
-from modules.domain.records import AuditEntry
+from modules.domain.records import AuditEntry, DiskRoom
 from modules.utils.i18n import Phrasebook, Texts
 from tests.support.builders import a_job, a_job_id
 
@@ -67,6 +67,15 @@ def test_twelve_servers_with_long_names_are_all_in_the_status(texts: Texts) -> N
     assert length_of(view) <= MAX_TEXT_CHARS
     said = words_of(view)
     assert all(f"the-{number:02}-room" in said.replace("\\", "") for number in range(12))
+
+
+@pytest.mark.parametrize("texts", LANGUAGES, ids=lambda texts: texts.language)
+def test_a_disk_that_gets_short_of_room_is_told_in_the_status(texts: Texts) -> None:
+    short, roomy = DiskRoom(free_bytes=400_000_000, used_bytes=1), DiskRoom(free_bytes=2**40, used_bytes=1)
+    said = words_of(status_card(a_status(a_server("one")), problems(0), "1.2.3", texts, short))
+    assert "0.4 GB" in said
+    assert "KEEP_PICTURES_GB" in said
+    assert "KEEP_PICTURES_GB" not in words_of(status_card(a_status(a_server("one")), problems(0), "1.2.3", texts, roomy))
 
 
 @pytest.mark.parametrize("texts", LANGUAGES, ids=lambda texts: texts.language)
