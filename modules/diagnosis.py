@@ -9,7 +9,6 @@ from pathlib import Path
 
 import structlog
 
-from modules.ai.node_pack import PROTOCOL
 from modules.ai.workflows.advice import manifest_line
 from modules.assembly import CannotStartError, Middle, StrictStartError, open_middle, use_configured_discord
 from modules.config import Settings, misspelt_settings
@@ -17,10 +16,10 @@ from modules.discord.inspection import inspect_discord
 from modules.domain.catalogue import TemplateProblem
 from modules.domain.errors import FulletError, Param
 from modules.domain.findings import Finding, Severity, has_errors
-from modules.domain.ports import ImageServer
 from modules.domain.records import DiskRoom
-from modules.domain.servers import MergeCapability
+from modules.server_checks import check_server, check_uploads_and_files
 from modules.utils.database import Database, DatabaseReport
+from modules.utils.disk_room import free_bytes
 from modules.utils.i18n import Phrasebook, Texts
 
 log = structlog.get_logger(__name__)
@@ -28,6 +27,8 @@ log = structlog.get_logger(__name__)
 _MARKS = {Severity.OK: "ok     ", Severity.WARNING: "note   ", Severity.ERROR: "MEND   "}
 #: How many of the names a server does have are shown beside one it lacks.
 NAMES_SHOWN = 3
+#: A hundred people's pictures of a day are about 2 GB.
+LOW_DISK_BYTES = 5_000_000_000
 
 
 async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
@@ -40,7 +41,8 @@ async def run_doctor(settings: Settings, *, root: Path, as_json: bool) -> int:
                 *inspect_settings(),
                 *await inspect_discord(settings.discord_token.get_secret_value(), settings.allowed_guild_id),
                 *await inspect_database(middle.database, settings.keep_pictures_gb),
-                *await inspect_fleet(middle),
+                *inspect_exports(settings.export_path),
+                *await inspect_fleet(middle, thoroughly=True),
             ]
     except CannotStartError as error:
         findings = [_unusable(str(error))]
@@ -74,9 +76,23 @@ async def check_at_start(middle: Middle, settings: Settings) -> None:
         raise StrictStartError(f"STRICT_STARTUP: these templates cannot run: {', '.join(broken)}; run `python app.py doctor`")
 
 
-async def inspect_fleet(middle: Middle) -> Sequence[Finding]:
-    """Every server, and every template on every server that answers."""
-    servers = [finding for found in await asyncio.gather(*(_server(server) for server in middle.servers)) for finding in found]
+def inspect_exports(folder: Path | None, *, low_bytes: int = LOW_DISK_BYTES) -> Sequence[Finding]:
+    """Room for the copies of pictures; the database's own disk is looked at with the database."""
+    free = free_bytes(folder) if folder else None
+    if folder is None or free is None:
+        return []
+    severity, code = (Severity.OK, "disk_good") if free >= low_bytes else (Severity.WARNING, "disk_low")
+    return [Finding(area="disk", subject=str(folder), severity=severity, code=code, params={"free_gb": round(free / 1e9, 1)})]
+
+
+async def inspect_fleet(middle: Middle, *, thoroughly: bool = False) -> Sequence[Finding]:
+    """Every server, and every template on every server that answers. `thoroughly`: also what needs an upload to be seen."""
+    servers = [
+        finding for found in await asyncio.gather(*(check_server(server) for server in middle.servers)) for finding in found
+    ]
+    if thoroughly:
+        well = [server for server in middle.servers if server.facts is not None]
+        servers += [finding for found in await asyncio.gather(*map(check_uploads_and_files, well)) for finding in found]
     problems = await asyncio.to_thread(middle.catalogue.problems)  # likeness to thousands of file names takes its time
     templates = [template_finding(problem, middle.catalogue.where(problem)) for problem in problems]
     if all(finding.severity is Severity.ERROR for finding in servers):
@@ -91,25 +107,6 @@ def report(findings: Iterable[Finding], texts: Texts) -> None:
         if finding.severity is Severity.OK and finding.area == "template":
             continue
         say("checked", area=finding.area, subject=finding.subject, finding=sentence(finding, texts), mend=mend(finding, texts))
-
-
-async def _server(server: ImageServer) -> Sequence[Finding]:
-    try:
-        facts = await server.refresh()
-    except FulletError as error:
-        return [Finding(area="server", subject=server.name, severity=Severity.ERROR, code=error.code.value)]
-    params: dict[str, Param] = {"version": facts.version, "device": facts.device, "memory_gb": round(facts.vram_bytes / 1024**3)}
-    found = [Finding(area="server", subject=server.name, severity=Severity.OK, code="server_good", params=params)]
-    if facts.has_wrong_pack:
-        found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="wrong_pack"))
-    elif facts.capability is MergeCapability.NONE:
-        found.append(Finding(area="server", subject=server.name, severity=Severity.WARNING, code="no_pack"))
-    else:
-        pack: dict[str, Param] = {"version": facts.pack_version or "?", "protocol": PROTOCOL}
-        code = "pack_good" if facts.capability is MergeCapability.FULL else "pack_encodes"
-        severity = Severity.OK if facts.capability is MergeCapability.FULL else Severity.WARNING
-        found.append(Finding(area="server", subject=server.name, severity=severity, code=code, params=pack))
-    return found
 
 
 async def inspect_database(database: Database, keep_pictures_gb: float) -> Sequence[Finding]:

@@ -17,6 +17,7 @@ from modules.ai.fleet import ServerSpec
 from modules.ai.follower import Follower, Patience, Sources
 from modules.ai.listing import Listings, ServerListing
 from modules.ai.node_pack import find_pack
+from modules.ai.probing import ServerProbe
 from modules.ai.provenance import recipe_text
 from modules.ai.runs import Run
 from modules.ai.server_files import ServerFiles
@@ -83,6 +84,8 @@ class ComfyServer:
         self._socket = EventSocket(self._client)
         #: What we left on its disk.
         self.files = ServerFiles(self._client)
+        #: A closer look at it, for the doctor.
+        self.probe = ServerProbe(spec.url, key=spec.key)
         self._runs: dict[AttemptId, Run] = {}
         self._facts: ServerFacts | None = None
         self._can = _Abilities()

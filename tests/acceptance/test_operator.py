@@ -216,6 +216,8 @@ async def test_the_doctor_finds_everything_well_even_beside_a_living_bot(tmp_pat
             "database_good",
             "server_good",
             "pack_good",
+            "uploads_good",
+            "files_known",
             "template_good",
         } <= ended.codes("ok")
         told = await run(house, "doctor")
