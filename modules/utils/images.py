@@ -47,6 +47,10 @@ _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 #: How our PNG are packed: zlib looks for runs only. Against its ordinary search at the fastest level that took 0.65 of the
 #: time on a photo-like megapixel, 0.9 on a smooth one and as long on a drawing, and every file was smaller.
 PNG_PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+#: The longest side of a WebP. Source: WEBP_MAX_DIMENSION in libwebp's encode.h.
+MAX_WEBP_SIDE_PX = 16_383
+#: The longest side that libjpeg writes. Source: JPEG_MAX_DIMENSION in its jmorecfg.h (the format itself ends at 65,535).
+_MAX_JPEG_SIDE_PX = 65_500
 #: Steps down when a file must fit under an upload limit, the first that fits wins.
 _WEBP_QUALITIES = (95, 90, 80)
 _JPEG_QUALITIES = (85, 75)
@@ -227,10 +231,13 @@ def _exif_with(recipe: str) -> bytes:
 
 
 def _ladder(image: Image.Image, exif: bytes) -> Iterator[Picture]:
-    """Ever smaller files of one picture, best first."""
-    for quality in _WEBP_QUALITIES:
-        yield encode_picture(image, PictureFormat.WEBP, quality=quality, method=2, exif=exif)
+    """Ever smaller files of one picture, best first; none that its format cannot hold."""
+    if max(image.size) <= MAX_WEBP_SIDE_PX:
+        for quality in _WEBP_QUALITIES:
+            yield encode_picture(image, PictureFormat.WEBP, quality=quality, method=2, exif=exif)
     flat = flat_rgb(image)
+    if max(flat.size) > _MAX_JPEG_SIDE_PX:
+        flat = scaled(flat, _MAX_JPEG_SIDE_PX / max(flat.size))
     while True:
         for quality in _JPEG_QUALITIES:
             yield encode_picture(flat, PictureFormat.JPEG, quality=quality, exif=exif)

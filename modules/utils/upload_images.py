@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, features
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import MAX_UPLOAD_PIXELS, Picture, PictureFormat
-from modules.utils.images import PNG_PACKING, encode_picture, flat_rgb, is_transparent, opened, scaled
+from modules.utils.images import MAX_WEBP_SIDE_PX, PNG_PACKING, encode_picture, flat_rgb, is_transparent, opened, scaled
 from modules.utils.jpeg_scans import count_scans
 
 #: A larger picture is scaled down to so many pixels. ComfyUI works on 1 to 4 megapixels; 16 leave room for an upscale.
@@ -32,8 +32,6 @@ MAX_PIXELS_OF = {"WEBP": 24_000_000, "AVIF": 24_000_000}
 #: (LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER). One pass over a megapixel takes about 1 ms.
 MAX_JPEG_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000
-#: Of `PIL.WebPImagePlugin`: libwebp's limit of a side. Source: WEBP_MAX_DIMENSION in libwebp's encode.h.
-MAX_WEBP_SIDE_PX = 16_383
 
 #: MPO is what Pillow calls a JPEG with further pictures behind it, as phones write them (portrait mode, HDR gain maps).
 _JPEG = frozenset({"JPEG", "MPO"})

@@ -88,6 +88,22 @@ def test_a_picture_is_made_to_fit_an_upload_limit(limit: int, form: PictureForma
     assert decoded(fitted.data).format == form.value.upper()
 
 
+@pytest.mark.parametrize(
+    ("size", "form", "keeps_size"),
+    [
+        ((16_383, 40), PictureFormat.WEBP, True),
+        ((20_000, 40), PictureFormat.JPEG, True),
+        ((70_000, 20), PictureFormat.JPEG, False),
+    ],
+)
+def test_a_side_too_long_for_a_format_takes_the_next_one(size: tuple[int, int], form: PictureFormat, keeps_size: bool) -> None:
+    """WebP ends at 16,383 pixels a side, libjpeg at 65,500: such results were never delivered (faults.md L)."""
+    picture = finish_output(encoded(a_photo(*size)))
+    fitted = fit_under(picture, picture.bytes_count - 1)
+    assert (fitted.format, fitted.size == picture.size) == (form, keeps_size)
+    assert Dimensions(*decoded(fitted.data).size) == fitted.size
+
+
 @pytest.mark.parametrize("limit", [300_000, 30_000])
 def test_the_recipe_outlives_the_way_down_to_an_upload_limit_and_is_all_the_file_says(limit: int) -> None:
     recipe = json.dumps({"prompt": 'un zorro ☃ 🦊 \n \\ "x"', "seed": 2**64 - 1}, ensure_ascii=False)
