@@ -48,6 +48,7 @@ from modules.utils.intake import UploadIntake
 from modules.utils.lag import LoopLag
 from modules.utils.relay import TOPIC as EVENT_TOPIC
 from modules.utils.relay import EventRelay
+from modules.utils.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
 
@@ -215,6 +216,7 @@ def _house(middle: Middle) -> House:
         events=middle.events,
         clock=middle.clock,
         fit=middle.workshop.fit_under,
+        thumbnails=Thumbnails(database.blobs, middle.workshop),
     )
 
 

@@ -27,8 +27,6 @@ from modules.domain.recipes import Seed
 Interaction = discord.Interaction[discord.Client]
 #: A kept reference that nobody came back for is forgotten: weeks later it would only surprise.
 REFERENCE_LIFE = timedelta(hours=1)
-#: The kept picture is shown as a thumbnail.
-THUMBNAIL_BYTES = 200 * 1024
 
 
 class Edits:
@@ -83,11 +81,10 @@ class Edits:
         user_id = UserId(interaction.user.id)
         blob_id = await self._asking.upload(user_id, file)
         await self._house.blobs.keep_reference(user_id, blob_id)
-        picture = await self._house.blobs.get(blob_id)
-        if picture is None:
+        jpeg = await self._house.thumbnails.of(blob_id)
+        if jpeg is None:
             raise FulletError(ErrorCode.PICTURE_GONE)
-        small = await self._house.fit(picture, THUMBNAIL_BYTES)
-        shown = Attached(name=f"reference.{small.format.extension}", data=small.data)
+        shown = Attached(name="reference.jpg", data=jpeg)
         last = await self._house.blobs.last_of(user_id)
         is_itself = job_id is not None and last in await self._house.blobs.of_job(job_id)
         view = reference_card(

@@ -22,6 +22,7 @@ from modules.domain.ports import (
     SessionStore,
     Studio,
     StudioAdmin,
+    Thumbnails,
 )
 
 #: Make a picture fit into so many bytes: PNG as it is, else WebP or JPEG, else smaller. Runs off the loop.
@@ -62,6 +63,7 @@ class House:
     events: Events
     clock: Clock
     fit: Fit
+    thumbnails: Thumbnails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

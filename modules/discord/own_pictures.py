@@ -22,8 +22,6 @@ from modules.domain.people import ChannelId, MessageId, UserId
 
 #: Jobs on one page of the history: each shows a small picture, so that a page is quick on a phone.
 PAGE = 3
-#: A picture in the history is a thumbnail.
-THUMBNAIL_BYTES = 200 * 1024
 #: `/recall` looks this far back.
 RECALL_LIMIT = 2_000
 
@@ -121,9 +119,6 @@ class OwnPictures:
 
     async def _entry(self, job: Job) -> HistoryEntry:
         blob_ids = await self._house.blobs.of_job(job.id)
-        picture = await self._house.blobs.get(blob_ids[0]) if blob_ids else None
-        thumbnail = None
-        if picture is not None:
-            small = await self._house.fit(picture, THUMBNAIL_BYTES)
-            thumbnail = Attached(name=f"{short_id(job.id)}.{small.format.extension}", data=small.data)
+        jpeg = await self._house.thumbnails.of(blob_ids[0]) if blob_ids else None
+        thumbnail = None if jpeg is None else Attached(name=f"{short_id(job.id)}.jpg", data=jpeg)
         return HistoryEntry(job=job, spec=spec_of(self._house.catalogue.models(), job), thumbnail=thumbnail)

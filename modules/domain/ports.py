@@ -36,6 +36,7 @@ __all__ = [
     "SessionStore",
     "Studio",
     "StudioAdmin",
+    "Thumbnails",
     "Ticket",
 ]
 
@@ -190,6 +191,14 @@ class Catalogue(Protocol):
 
     def problems(self) -> Sequence[TemplateProblem]:
         """What keeps templates from running, per server."""
+        ...
+
+
+class Thumbnails(Protocol):
+    """Stored pictures as small JPEGs."""
+
+    async def of(self, blob_id: BlobId) -> bytes | None:
+        """The thumbnail of a picture, made at the first look; None when the picture is gone. Raises PICTURE_BROKEN."""
         ...
 
 

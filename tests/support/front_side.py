@@ -54,6 +54,7 @@ from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
 from modules.utils.images import PictureWorkshop
 from modules.utils.intake import UploadIntake
+from modules.utils.thumbnails import Thumbnails
 from modules.utils.upload_process import UploadProcess
 from tests.support.comfy_side import the_library
 from tests.support.split_roles import Part, a_part, in_touch
@@ -411,6 +412,7 @@ class FrontDoor:
             events=studio.bus,
             clock=self.clock,
             fit=self.workshop.fit_under,
+            thumbnails=Thumbnails(database.blobs, self.workshop),
         )
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from modules.domain.images import MAX_UPLOAD_BYTES
 from modules.domain.jobs import Job, JobState
 from modules.domain.people import UserId
 from modules.sandbox.discord_server.permissions import Permission
@@ -150,13 +151,13 @@ async def test_a_window_that_was_open_over_a_restart_says_what_to_do_where_the_b
 async def test_a_file_of_unknown_size_is_read_only_up_to_the_limit(door: FrontDoor, front: Front, people: People) -> None:
     """A component tells no size: a file that others stored may be larger than what is taken from people."""
     bruno = await people.be("bruno")
-    large = Upload(field="files[0]", filename="large.png", data=a_png(1).data + bytes(11 * 1024 * 1024))
+    large = Upload(field="files[0]", filename="large.png", data=a_png(1).data + bytes(MAX_UPLOAD_BYTES))
     channel = door.sandbox.world.channel(int((await bruno.channel("general")).id))
     gallery = {"type": 12, "items": [{"media": {"url": "attachment://large.png"}}]}
     door.sandbox.context.posting.post(channel, int(bruno.id), {"flags": 1 << 15, "components": [gallery]}, [large])
     shown = await bruno.wait_for_message(lambda m: m.pictures, channel="general")
     answer = await bruno.context_menu("Use as reference", shown)
-    assert "10 MiB" in answer.text
+    assert "50 MiB" in answer.text
 
 
 @pytest.mark.parametrize("prompt", ["a *fox* in [brackets] \\o/", "two  spaces\nand a line"])

@@ -189,6 +189,7 @@ class World:
             events=crew.events,
             clock=self.clock,
             fit=as_it_is,
+            thumbnails=cast(Any, None),  # nobody looks at pages here
         )
         delivery = Delivery(
             cast(Any, NoGuilds()),
