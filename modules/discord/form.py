@@ -149,15 +149,18 @@ class GenerationForm:
         if note or faults_of(trial, spec, self._house.catalogue):  # saved, every form from now on would begin with a fault
             await self._show(interaction, draft, note=note or "gen.not_saved")
             return
-        settings = await self._house.people.settings(UserId(interaction.user.id))
-        wanted = replace(
-            settings,
-            model=spec.name,
-            size=draft.size or settings.size,
-            count=wish_of(trial, spec).count if draft.count else settings.count,
-            forms={**settings.forms, spec.name: defaults_of(draft)},
+        count = wish_of(trial, spec).count if draft.count else None
+        defaults = defaults_of(draft)
+        await self._house.people.change_settings(
+            UserId(interaction.user.id),
+            lambda settings: replace(
+                settings,
+                model=spec.name,
+                size=draft.size or settings.size,
+                count=count or settings.count,
+                forms={**settings.forms, spec.name: defaults},
+            ),
         )
-        await self._house.people.save_settings(wanted)
         await self._show(interaction, draft, note="gen.saved")
 
     async def _choose(self, interaction: Interaction, chosen: Chosen, known: Sequence[str]) -> Draft:

@@ -147,7 +147,7 @@ class Registration:
         finally:
             is_last_wish = self._last_wished is not None and self._last_wished.task is asyncio.current_task()
             if is_last_wish and not self._is_over:
-                await self._control.set(ASKED_KEY, None)  # done, or the person is told that it is not
+                await self._control.set_if(ASKED_KEY, wish, None)  # done, or the person is told that it is not
 
     async def _patiently(self, act: asyncio.Task[int | None], say_waiting: SayWaiting) -> int | None:
         await asyncio.wait({act}, timeout=PATIENCE_S)

@@ -41,7 +41,7 @@ class WarmNotes:
         """Forget what nobody came back to: prompts are not kept for longer than they are of use."""
         for key, stored in (await self._control.with_prefix(self._prefix)).items():
             if _is_old(stored, now):
-                await self._control.set(key, None)
+                await self._control.set_if(key, stored, None)  # it may have been renewed since it was read
 
     def _key(self, user_id: UserId) -> str:
         return f"{self._prefix}{user_id}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import BlobId, Picture
@@ -18,7 +18,11 @@ from modules.domain.records import AuditEntry, DiskRoom, GuildSettings, Limits, 
 from modules.domain.servers import RunReport
 from modules.domain.sessions import Session
 
+T = TypeVar("T")
+
 Decide = Callable[[QueueSnapshot], Pick | None]
+#: Runs inside a transaction: pure and quick.
+Change = Callable[[T], T]
 
 
 class JobStore(Protocol):
@@ -284,9 +288,18 @@ class PeopleStore(Protocol):
     """What we remember of people and guilds."""
 
     async def settings(self, user_id: UserId) -> PersonSettings: ...
-    async def save_settings(self, settings: PersonSettings) -> None: ...
+    async def change_settings(self, user_id: UserId, change: Change[PersonSettings]) -> PersonSettings:
+        """Read, change and keep a person's settings in one exclusive transaction; as they are afterwards.
+
+        Nobody else changes them meanwhile, so two changes at once both count. What `change` raises undoes everything.
+        """
+        ...
+
     async def guild(self, guild_id: GuildId) -> GuildSettings: ...
-    async def save_guild(self, settings: GuildSettings) -> None: ...
+    async def change_guild(self, guild_id: GuildId, change: Change[GuildSettings]) -> tuple[GuildSettings, GuildSettings]:
+        """The same for a guild: its settings before and after."""
+        ...
+
     async def recent_prompts(self, user_id: UserId, starting: str, limit: int) -> Sequence[str]:
         """The person's own distinct prompts that contain `starting`, newest first."""
         ...
@@ -313,6 +326,10 @@ class ControlStore(Protocol):
 
     async def get(self, key: str) -> str | None: ...
     async def set(self, key: str, value: str | None) -> None: ...
+    async def set_if(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Compare and set: False, and nothing changed, when the value is another one by now."""
+        ...
+
     async def with_prefix(self, prefix: str) -> Mapping[str, str]: ...
     async def audit(self, entry: AuditEntry) -> None: ...
     async def audit_trail(self, limit: int = 50) -> Sequence[AuditEntry]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from modules.domain.people import UserId
@@ -57,3 +58,13 @@ async def test_the_audit_trail_is_newest_first(database: Database) -> None:
         await database.control.audit(entry)
     assert await database.control.audit_trail() == entries[::-1]
     assert await database.control.audit_trail(limit=2) == [entries[3], entries[2]]
+
+
+async def test_of_several_who_compare_and_set_one_wins(database: Database) -> None:
+    assert await database.control.set_if("a key", None, "first")
+    won = await asyncio.gather(*(database.control.set_if("a key", "first", f"of {number}") for number in range(8)))
+    assert sorted(won) == [False] * 7 + [True]
+    assert await database.control.get("a key") == f"of {won.index(True)}"
+    assert not await database.control.set_if("a key", "first", None)
+    assert await database.control.set_if("a key", f"of {won.index(True)}", None)
+    assert await database.control.get("a key") is None

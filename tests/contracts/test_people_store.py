@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +16,9 @@ from modules.domain.jobs import JobState
 from modules.domain.people import ChannelId, GuildId, MessageId
 from modules.domain.recipes import ModelName
 from modules.domain.records import FormDefaults, GuildSettings, MessageKind, PersonSettings
-from modules.utils.database import Database
+from modules.domain.stores import Change
+from modules.utils.clock import SystemClock
+from modules.utils.database import Database, open_database
 from tests.support.builders import ROOMY, THE_GUILD, SteeredClock, a_person, a_picture, a_recipe, a_report, a_request, a_session
 from tests.support.queue_integrity import broken_rules
 from tests.support.queue_steps import accepted, delivered, exactly, generated, submitted
@@ -165,3 +171,55 @@ async def test_what_is_on_its_way_when_a_person_is_forgotten_is_not_sent(databas
     await database.people.erase(person.user_id)
     assert not await database.outbox.delivered(job.id, MessageKind.RESULT, MessageId(1))
     assert await database.outbox.next_due() is None
+
+
+# --- two at once --------------------------------------------------------------------------------------------------------
+
+
+def _counting(count: int) -> Change[PersonSettings]:
+    return lambda mine: replace(mine, count=count)
+
+
+def _banning(is_banned: bool) -> Change[PersonSettings]:
+    return lambda mine: replace(mine, is_banned=is_banned)
+
+
+def _blocking(word: str) -> Change[GuildSettings]:
+    return lambda guild: replace(guild, blocked_words=(*guild.blocked_words, word))
+
+
+def _weighing(role: int) -> Change[GuildSettings]:
+    return lambda guild: replace(guild, role_weights={**guild.role_weights, role: 2.0})
+
+
+async def test_changes_of_several_processes_at_once_all_count(database: Database, database_url: str, tmp_path: Path) -> None:
+    """On PostgreSQL two processes; an SQLite file has one, whose calls come at once all the same."""
+    person = a_person()
+    async with AsyncExitStack() as stack:
+        here, there = database, database
+        if database_url.startswith("postgresql"):
+            there = await stack.enter_async_context(open_database(database_url, data_dir=tmp_path, clock=SystemClock()))
+        for number in range(10):
+            await asyncio.gather(
+                *(here.people.change_settings(person.user_id, _counting(count)) for count in range(4)),
+                there.people.change_settings(person.user_id, _banning(number % 2 == 1)),
+                here.people.change_guild(THE_GUILD, _blocking(f"{number}a")),
+                there.people.change_guild(THE_GUILD, _blocking(f"{number}b")),
+                here.people.change_guild(THE_GUILD, _blocking(f"{number}c")),
+                there.people.change_guild(THE_GUILD, _weighing(number)),
+            )
+            assert (await database.people.settings(person.user_id)).is_banned == (number % 2 == 1)
+        guild = await database.people.guild(THE_GUILD)
+    assert (len(set(guild.blocked_words)), len(guild.role_weights)) == (30, 10)
+
+
+async def test_a_change_that_raises_changes_nothing(database: Database) -> None:
+    person = a_person()
+    await database.people.save_settings(PersonSettings(user_id=person.user_id, size="1x1"))
+
+    def refuse(_mine: PersonSettings) -> PersonSettings:
+        raise FulletError(ErrorCode.SIZE_INVALID)
+
+    with pytest.raises(FulletError, match="size_invalid"):
+        await database.people.change_settings(person.user_id, refuse)
+    assert (await database.people.settings(person.user_id)).size == "1x1"

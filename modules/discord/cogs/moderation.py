@@ -20,6 +20,7 @@ from modules.discord.wording import plain
 from modules.domain.errors import FulletError
 from modules.domain.jobs import ACTIVE_STATES
 from modules.domain.people import ChannelId, UserId
+from modules.domain.records import GuildSettings
 
 #: Acts that `/admin audit` lists.
 LISTED_ACTS = 20
@@ -39,20 +40,26 @@ class Moderation(AdminActs):
     async def words(self, interaction: discord.Interaction, action: str = "", word: str = "") -> None:
         """Show the blocked words, or change one."""
         await defer_privately(interaction)
-        settings = await self.bot.house.people.guild(guild_of(interaction))
-        before = settings.blocked_words
-        match action:
-            case "add" if not is_word(word) or len(before) >= MOST_WORDS:
-                await self.say(interaction, "admin.word_refused", limit=MOST_WORDS)
-                return
-            case "add":
-                after = with_word(before, word)
-            case "remove":
-                after = without_word(before, word)
-            case _:
-                after = before
+        if action == "add" and not is_word(word):
+            await self.say(interaction, "admin.word_refused", limit=MOST_WORDS)
+            return
+
+        def changed(settings: GuildSettings) -> GuildSettings:
+            words = settings.blocked_words
+            match action:
+                case "add":
+                    return replace(settings, blocked_words=with_word(words, word)) if len(words) < MOST_WORDS else settings
+                case "remove":
+                    return replace(settings, blocked_words=without_word(words, word))
+                case _:
+                    return settings
+
+        old, new = await self.bot.house.people.change_guild(guild_of(interaction), changed)
+        before, after = old.blocked_words, new.blocked_words
+        if action == "add" and len(before) >= MOST_WORDS:
+            await self.say(interaction, "admin.word_refused", limit=MOST_WORDS)
+            return
         if after != before:
-            await self.bot.house.people.save_guild(replace(settings, blocked_words=after))
             await self.note(interaction.user, f"word_{action}", plain(word, 60))
             said = "admin.word_add" if action == "add" else "admin.word_remove"
             await self.tell(interaction, said, word=plain(word, 60))
@@ -98,8 +105,9 @@ class Moderation(AdminActs):
     ) -> None:
         """A role's share of the GPUs."""
         await defer_privately(interaction)
-        settings = await self.bot.house.people.guild(guild_of(interaction))
-        await self.bot.house.people.save_guild(replace(settings, role_weights={**settings.role_weights, role.id: times}))
+        await self.bot.house.people.change_guild(
+            guild_of(interaction), lambda guild: replace(guild, role_weights={**guild.role_weights, role.id: times})
+        )
         await self.note(interaction.user, "role_weight_set", f"{role.name}: {times:g}")
         await self.done(interaction, "admin.weight", role=plain(role.name, 60), weight=times)
 
@@ -109,8 +117,10 @@ class Moderation(AdminActs):
         """What administrators did, newest first; with `told_in`: tell it there from now on."""
         await defer_privately(interaction)
         if told_in is not None:
-            settings = await self.bot.house.people.guild(guild_of(interaction))
-            await self.bot.house.people.save_guild(replace(settings, audit_channel_id=ChannelId(told_in.id)))
+            channel_id = ChannelId(told_in.id)
+            await self.bot.house.people.change_guild(
+                guild_of(interaction), lambda guild: replace(guild, audit_channel_id=channel_id)
+            )
             await self.note(interaction.user, "audit_channel_set", str(told_in.id))
             await self.done(interaction, "admin.audit_channel", channel=told_in.mention)
             return
@@ -119,5 +129,4 @@ class Moderation(AdminActs):
         await show_privately(interaction, audit_card(trail, texts))
 
     async def _set_ban(self, member: discord.abc.User, *, is_banned: bool) -> None:
-        settings = await self.bot.house.people.settings(UserId(member.id))
-        await self.bot.house.people.save_settings(replace(settings, is_banned=is_banned))
+        await self.bot.house.people.change_settings(UserId(member.id), lambda settings: replace(settings, is_banned=is_banned))

@@ -94,20 +94,23 @@ class MyPictures(commands.Cog):
         """Change what is given, show all."""
         await defer_privately(interaction)
         user_id = UserId(interaction.user.id)
-        stored = await self.bot.house.people.settings(user_id)
-        mine = PersonSettings(user_id=user_id, is_banned=stored.is_banned) if reset else stored
-        wanted = replace(
-            mine,
-            model=default_model(self.bot.house.catalogue, model) if model else mine.model,
-            size=_checked_size(size) if size else mine.size,
-            count=count or mine.count,
-            language=language or mine.language,
-            is_quiet=mine.is_quiet if quiet is None else quiet,
-            is_spoiler=mine.is_spoiler if spoiler is None else spoiler,
-            forms={name: replace(kept, size="") for name, kept in mine.forms.items()} if size else mine.forms,
-        )
-        if wanted != stored:
-            await self.bot.house.people.save_settings(wanted)
+        default = default_model(self.bot.house.catalogue, model) if model else None
+        checked = _checked_size(size) if size else None
+
+        def changed(stored: PersonSettings) -> PersonSettings:
+            mine = PersonSettings(user_id=user_id, is_banned=stored.is_banned) if reset else stored
+            return replace(
+                mine,
+                model=default or mine.model,
+                size=checked or mine.size,
+                count=count or mine.count,
+                language=language or mine.language,
+                is_quiet=mine.is_quiet if quiet is None else quiet,
+                is_spoiler=mine.is_spoiler if spoiler is None else spoiler,
+                forms={name: replace(kept, size="") for name, kept in mine.forms.items()} if size else mine.forms,
+            )
+
+        wanted = await self.bot.house.people.change_settings(user_id, changed)
         texts = await self.bot.voices.for_person(interaction)
         await show_privately(interaction, settings_card(wanted, self.bot.house.catalogue.models(), texts))
 

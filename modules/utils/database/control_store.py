@@ -28,7 +28,11 @@ class SqlControlStore:
 
     async def set(self, key: str, value: str | None) -> None:
         """None unsets it."""
-        await self._engine.write(_set, key, value)
+        await self._engine.exclusive(_set, key, value)
+
+    async def set_if(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Compare and set: False, and nothing changed, when the value is another one by now."""
+        return await self._engine.exclusive(_set_if, key, expected, value)
 
     async def with_prefix(self, prefix: str) -> Mapping[str, str]:
         """Everything whose key starts so."""
@@ -62,6 +66,13 @@ def _set(connection: Connection, key: str, value: str | None) -> None:
     else:
         upsert(connection, control, {"key": key}, {"value": value})
     tell(connection, Topic.CONTROL, key)
+
+
+def _set_if(connection: Connection, key: str, expected: str | None, value: str | None) -> bool:
+    if _get(connection, key) != expected:
+        return False
+    _set(connection, key, value)
+    return True
 
 
 def _with_prefix(connection: Connection, prefix: str) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.ports import Clock
 from modules.domain.recipes import ModelName
 from modules.domain.records import GuildSettings, PersonSettings
+from modules.domain.stores import Change
 from modules.utils.database import erasing
 from modules.utils.database.codecs import forms_from_json, forms_to_json
 from modules.utils.database.engine import Engine
@@ -58,17 +59,25 @@ class SqlPeopleStore:
         """The house defaults for whoever set nothing."""
         return await self._engine.read(_settings, user_id)
 
+    async def change_settings(self, user_id: UserId, change: Change[PersonSettings]) -> PersonSettings:
+        """Read, change and keep them in one exclusive transaction."""
+        return await self._engine.exclusive(_change_settings, user_id, change)
+
     async def save_settings(self, settings: PersonSettings) -> None:
-        """All of them."""
-        await self._engine.write(_save_settings, settings)
+        """All of them, whatever they were: for tests and for moving a database. People change theirs by `change_settings`."""
+        await self._engine.exclusive(_save_settings, settings)
 
     async def guild(self, guild_id: GuildId) -> GuildSettings:
         """Empty for a guild whose admins chose nothing."""
         return await self._engine.read(_guild, guild_id)
 
+    async def change_guild(self, guild_id: GuildId, change: Change[GuildSettings]) -> tuple[GuildSettings, GuildSettings]:
+        """The same for a guild: its settings before and after."""
+        return await self._engine.exclusive(_change_guild, guild_id, change)
+
     async def save_guild(self, settings: GuildSettings) -> None:
-        """All of them."""
-        await self._engine.write(_save_guild, settings)
+        """All of them, whatever they were; see `save_settings`."""
+        await self._engine.exclusive(_save_guild, settings)
 
     async def recent_prompts(self, user_id: UserId, starting: str, limit: int) -> Sequence[str]:
         """The person's own distinct prompts that contain `starting` (in any case, in any script), newest first."""
@@ -102,6 +111,24 @@ def _settings(connection: Connection, user_id: UserId) -> PersonSettings:
         is_banned=row.is_banned,
         forms=forms_from_json(row.forms),
     )
+
+
+def _change_settings(connection: Connection, user_id: UserId, change: Change[PersonSettings]) -> PersonSettings:
+    before = _settings(connection, user_id)
+    after = change(before)
+    if after != before:
+        _save_settings(connection, after)
+    return after
+
+
+def _change_guild(
+    connection: Connection, guild_id: GuildId, change: Change[GuildSettings]
+) -> tuple[GuildSettings, GuildSettings]:
+    before = _guild(connection, guild_id)
+    after = change(before)
+    if after != before:
+        _save_guild(connection, after)
+    return before, after
 
 
 def _save_settings(connection: Connection, settings: PersonSettings) -> None:

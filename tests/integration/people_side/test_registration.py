@@ -131,7 +131,7 @@ async def test_slash_commands_say_it_too_in_the_persons_own_language(
 ) -> None:
     elena = await people.be("elena")
     await elena.wait_for_command("imagine")
-    await front.house.people.save_settings(PersonSettings(user_id=UserId(int(elena.id)), language="es"))
+    await front.database.people.save_settings(PersonSettings(user_id=UserId(int(elena.id)), language="es"))
     await front.house.control.set(TREE_HASH_KEY, "of an earlier version")
     door.spoil(PUT_GLOBAL, status=429, retry_after=WAIT_S)
     answer = await elena.slash(act)

@@ -102,8 +102,8 @@ async def test_a_forgotten_channel_is_known_again_after_it_and_its_category_were
 async def test_its_topic_speaks_the_persons_language(front: Front, people: People) -> None:
     """The server is English. Ana's Discord is Spanish; Bruno chose Spanish in an English one, Darío English in a Spanish one."""
     ana, bruno, dario = await people.be("ana"), await people.be("bruno"), await people.be("dario")
-    await front.house.people.save_settings(PersonSettings(user_id=UserId(int(bruno.id)), language="es"))
-    await front.house.people.save_settings(PersonSettings(user_id=UserId(int(dario.id)), language="en"))
+    await front.database.people.save_settings(PersonSettings(user_id=UserId(int(bruno.id)), language="es"))
+    await front.database.people.save_settings(PersonSettings(user_id=UserId(int(dario.id)), language="en"))
     for person, words in (
         (ana, "Tu sesión privada de FuLLet"),
         (bruno, "Tu sesión privada de FuLLet"),
