@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -438,10 +439,26 @@ async def test_a_verified_certificate_must_be_for_this_host(
     by_name = postgres_url.replace("127.0.0.1", "localhost")
     async with open_database(f"{by_name}?{verified}", data_dir=tmp_path, clock=SystemClock()) as database:
         assert (await database.check()).is_encrypted
-    for bad in (f"{postgres_url}?{verified}", f"{by_name}?sslmode=verify-full&sslrootcert=system"):
+    as_libpq = f"sslmode=require&sslrootcert={postgres_server.ca_file}"  # checks who signed it, not for which host
+    async with open_database(f"{postgres_url}?{as_libpq}", data_dir=tmp_path, clock=SystemClock()) as database:
+        assert (await database.check()).is_encrypted
+    stranger = _another_root(tmp_path)
+    for bad in (
+        f"{by_name}?sslmode=require&sslrootcert={stranger}",
+        f"{postgres_url}?{verified}",
+        f"{by_name}?sslmode=verify-full&sslrootcert=system",
+    ):
         with pytest.raises(FulletError, match="database_unavailable"):
             async with open_database(bad, data_dir=tmp_path, clock=SystemClock()):
                 pytest.fail("trusted")
+
+
+def _another_root(folder: Path) -> Path:
+    """Of an authority that signed nothing here."""
+    root = folder / "stranger.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x"]
+    subprocess.run([*command, "-keyout", str(folder / "stranger.key"), "-out", str(root)], check=True, capture_output=True)
+    return root
 
 
 def _needs_tls(server: PostgresServer) -> None:

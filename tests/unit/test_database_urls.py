@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,11 +79,60 @@ def test_tls_without_verification(query: str, asked: str | bool) -> None:
     assert postgres(f"postgres://u@h/d?{query}").connect["ssl"] == asked
 
 
-@pytest.mark.parametrize(("mode", "checks_name"), [("verify-ca", False), ("verify-full", True)])
-def test_tls_with_verification(mode: str, checks_name: bool) -> None:
-    context = postgres(f"postgres://u@h/d?sslmode={mode}&sslrootcert=system").connect["ssl"]
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A certificate that signs itself."""
+    made = tmp_path / "root.crt"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=us",
+    ]
+    subprocess.run([*command, "-keyout", str(tmp_path / "key"), "-out", str(made)], check=True, capture_output=True)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("query", "checks_name"),
+    [
+        ("sslmode=require&sslrootcert={root}", False),  # libpq: as verify-ca where there is a root certificate
+        ("ssl=true&sslrootcert={root}", False),
+        ("sslmode=verify-ca&sslrootcert={root}", False),
+        ("sslmode=verify-ca", False),
+        ("sslmode=verify-full&sslrootcert={root}", True),
+        ("sslmode=verify-full&sslrootcert=system", True),
+        ("sslrootcert=system", True),  # libpq: `system` makes verify-full the default
+    ],
+)
+def test_tls_with_verification(query: str, checks_name: bool, root: Path) -> None:
+    context = postgres(f"postgres://u@h/d?{query.format(root=root)}").connect["ssl"]
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, checks_name)
+
+
+def test_certificates_are_of_no_use_without_tls(root: Path) -> None:
+    assert postgres(f"postgres://u@h/d?sslmode=disable&sslcert={root}&sslkey={root}").connect["ssl"] is False
+    assert postgres(f"postgres://u@h/d?sslmode=prefer&sslrootcert={root}").connect["ssl"] == "prefer"
+    assert "ssl" not in postgres(f"postgres://u@h/d?sslrootcert={root}").connect
+
+
+def test_the_home_folders_root_certificate_counts_as_in_libpq(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert postgres("postgres://u@h/d?sslmode=require").connect["ssl"] == "require"
+    (tmp_path / ".postgresql").mkdir()
+    root.rename(tmp_path / ".postgresql" / "root.crt")
+    context = postgres("postgres://u@h/d?sslmode=require").connect["ssl"]
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
 
 
 def test_what_neon_prints() -> None:
@@ -123,6 +173,10 @@ def test_parameters_nobody_knows_are_told() -> None:
         ("postgres://u:hunter2@h/d?sslmode=maybe", "sslmode"),
         ("postgres://u:hunter2@h/d?connect_timeout=soon", "connect_timeout"),
         ("postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/nowhere.pem", "sslrootcert"),
+        ("postgres://u:hunter2@h/d?sslmode=require&sslrootcert=/nowhere.pem", "sslrootcert"),
+        ("postgres://u:hunter2@h/d?sslmode=require&sslrootcert=system", "verify-full"),
+        ("postgres://u:hunter2@h/d?sslmode=verify-ca&sslrootcert=system", "verify-full"),
+        ("postgres://u:hunter2@h/d?sslmode=prefer&sslcert=/x", "sslcert"),
     ],
 )
 def test_a_wrong_url_is_explained_without_its_password(url: str, what: str) -> None:

@@ -16,13 +16,16 @@ from sqlalchemy.exc import ArgumentError
 DEFAULT_FILE = "bot_data.db"
 
 _POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
-#: libpq's own names, beside the way asyncpg's `ssl` argument knows them. `verify-*` needs a context: see `_tls`.
+#: libpq's own names, beside the way asyncpg's `ssl` argument knows them. `verify-*` need a context: see `_tls`.
 _UNVERIFIED_TLS: Mapping[str, str | Literal[False]] = {
     "disable": False,
     "allow": "allow",
     "prefer": "prefer",
     "require": "require",
 }
+_VERIFYING = ("verify-ca", "verify-full")
+#: Whom to trust where the address does not say it. Source: PostgreSQL's manual, `sslrootcert`.
+_OWN_ROOTS = Path("~/.postgresql/root.crt")
 _YES = frozenset({"1", "true", "yes", "on"})
 #: Understood and needless here, so not worth a word: asyncpg chooses SCRAM channel binding itself, speaks no GSS, and keeps its
 #: own pool; the rest are hints of one provider or another library.
@@ -151,23 +154,38 @@ def _server_settings(query: dict[str, str]) -> dict[str, str]:
 
 
 def _tls(query: dict[str, str]) -> dict[str, object]:
-    """asyncpg's `ssl` argument. `sslmode` is libpq's, `ssl` the word of asyncpg and of JDBC (`ssl=true`)."""
+    """asyncpg's `ssl` argument. `sslmode` is libpq's, `ssl` the word of asyncpg and of JDBC (`ssl=true`).
+
+    Each mode checks what libpq checks. Source: PostgreSQL's manual, "libpq: SSL Support" and `sslrootcert`. Where libpq
+    would go on without checking because a file that was named is not there, we refuse.
+    """
     mode = query.pop("sslmode", None) or query.pop("ssl", None)
     query.pop("ssl", None)
     root, cert, key = (query.pop(name, None) for name in ("sslrootcert", "sslcert", "sslkey"))
     if mode is None:
-        return {}
+        if root != "system":
+            return {}
+        mode = "verify-full"  # what `system` means by itself
     mode = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(mode.lower(), mode.lower())
-    if mode in _UNVERIFIED_TLS and cert is None:
+    if mode not in {*_UNVERIFIED_TLS, *_VERIFYING}:
+        raise ValueError(f"sslmode {mode!r} is none of {', '.join([*_UNVERIFIED_TLS, *_VERIFYING])}")
+    if root == "system" and mode != "verify-full":
+        raise ValueError("sslrootcert=system needs sslmode=verify-full: anybody can get a certificate from a public authority")
+    if mode == "disable":
+        return {"ssl": False}
+    if mode in {"allow", "prefer"}:  # may go on without TLS, so there is nothing that a certificate could be checked for
+        if cert is not None:
+            raise ValueError("sslcert needs sslmode=require, verify-ca or verify-full")
         return {"ssl": _UNVERIFIED_TLS[mode]}
-    if mode not in {"require", "verify-ca", "verify-full"}:
-        known = ", ".join([*_UNVERIFIED_TLS, "verify-ca", "verify-full"])
-        raise ValueError(f"sslmode {mode!r} is none of {known}")
+    if mode == "require" and root is None and cert is None and not _OWN_ROOTS.expanduser().exists():
+        return {"ssl": "require"}
     return {"ssl": _context(mode, root, cert, key)}
 
 
 def _context(mode: str, root: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-    """Certificates are checked against `sslrootcert`, or the system's when none (or `system`) is named."""
+    """Certificates are checked against `sslrootcert`, else against the file that libpq would take, else against the system's."""
+    if root is None and _OWN_ROOTS.expanduser().exists():
+        root = str(_OWN_ROOTS.expanduser())
     try:
         context = ssl.create_default_context(cafile=None if root in {None, "system"} else root)
         if cert is not None:
@@ -175,6 +193,6 @@ def _context(mode: str, root: str | None, cert: str | None, key: str | None) -> 
     except OSError as error:
         raise ValueError("sslrootcert, sslcert or sslkey cannot be read") from error
     context.check_hostname = mode == "verify-full"
-    if mode == "require":
+    if mode == "require" and root is None:  # with a root certificate it is `verify-ca`, as in libpq
         context.verify_mode = ssl.CERT_NONE
     return context
