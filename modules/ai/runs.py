@@ -168,6 +168,8 @@ class Run:
         self.attempt = attempt
         self.built = built
         self.client_id = client_id
+        #: Whether the server may have it in its queue: from just before the POST until it is refused.
+        self.may_be_queued = client_id is None
         self.tracker = RunTracker(attempt, built)
         self.guilty = reports.guilt_in(attempt, built)
         self._letters: dict[Hashable, Note] = {}

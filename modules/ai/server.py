@@ -152,6 +152,12 @@ class ComfyServer:
         """A restart breaks the socket; so does a tunnel, and then everything is read once too often."""
         return self._socket.connections != self._connections_read
 
+    @property
+    def foreign_prompts(self) -> int:
+        """What it says that its queue holds, less what we know to be ours: too few for a moment rather than too many."""
+        ours = sum(run.may_be_queued and not run.tracker.has_ended for run in self._runs.values())
+        return max(0, self._socket.queue_remaining - ours)
+
     async def check(self) -> None:
         """Its statistics, or all of it."""
         if self.is_changed:
@@ -178,7 +184,7 @@ class ComfyServer:
             await self._submit(self._keep(Run(attempt, built, client_id=self._socket.client_id)))
 
     async def _submit(self, run: Run) -> None:
-        prompt_id = str(run.attempt.id)
+        prompt_id, run.may_be_queued = str(run.attempt.id), True
         try:
             answer = await self._client.post_prompt(
                 run.built.graph,
@@ -187,6 +193,7 @@ class ComfyServer:
                 extra_data={"preview_method": _preview_method(run.built), _FORM_KEY: run.built.form.value},
             )
         except NotConnectedError:
+            run.may_be_queued = False
             raise
         except FulletError as error:
             if error.code not in _ANSWER_LOST or not await self._has_arrived(run):
@@ -194,6 +201,7 @@ class ComfyServer:
             log.info("lost_answer_recovered", server=self.name, attempt=prompt_id)
             return
         if isinstance(answer, wire.PromptRejected):
+            run.may_be_queued = False
             raise reports.rejection(answer, run.guilty)
         run.tracker.fallen = reports.fallen_slots(answer.node_errors, run.built.save_nodes)
         if run.tracker.fallen:

@@ -54,6 +54,7 @@ class EventSocket:
         self._may_be_new = True
         #: How often it connected to a server that may have been restarted since the time before. One that accepts connections
         #: only to drop them tells nothing new each time.
+        self.queue_remaining = 0  #: prompts that run or wait there, whoever posted them; 0 while it is not connected
         self.connections = 0
 
     @property
@@ -129,6 +130,7 @@ class EventSocket:
     def _forget_connection(self) -> None:
         self._live.clear()
         self._socket, self._running, self._client_id = None, None, str(uuid4())
+        self.queue_remaining = 0
         for listener in list(self._listeners.values()):
             listener.wake()
 
@@ -147,6 +149,8 @@ class EventSocket:
         elif message.type is aiohttp.WSMsgType.BINARY:
             frame = read_binary(message.data)
         self._frames += frame is not None
+        if isinstance(frame, Status):
+            self.queue_remaining = frame.status.exec_info.queue_remaining
         if frame is None or isinstance(frame, Status):
             return
         prompt_id = self._owner_of(frame)

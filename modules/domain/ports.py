@@ -257,6 +257,11 @@ class ImageServer(Protocol):
         """Whether it was reconnected to since it was last read: it may be another version by now, with other files."""
         ...
 
+    @property
+    def foreign_prompts(self) -> int:
+        """Prompts in its queue that are not ours, the running one included, as it last said; 0 where nobody knows."""
+        ...
+
     async def check(self) -> None:
         """A sign of life, cheap enough to ask of an idle server; reads everything anew where `is_changed`."""
         ...

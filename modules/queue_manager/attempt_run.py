@@ -43,6 +43,7 @@ from modules.queue_manager.verdicts import (
     verdicts_for_failure,
     verdicts_for_lost,
     verdicts_for_taken_back,
+    verdicts_for_unsent,
 )
 
 log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ class AttemptRun:
         self.in_memory = in_memory  #: when it was posted
         self.expected_s = expected_s
         self.is_posted = False  #: the server has it or had it waiting, so it can be taken back until it begins
+        self.begun_monotonic = tools.clock.monotonic()
         self.started_monotonic: float | None = None
         self.is_occupying = True  #: False once the GPU is free of it, and while it is only being looked for
         self.is_taken_back = False
@@ -224,9 +226,9 @@ class AttemptRun:
         if error.code is ErrorCode.DATABASE_UNAVAILABLE:
             raise error
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
-        if await self._is_lost(error):
-            return await self._lost(error.code)
         answer = error.answer if isinstance(error, ServerAnswerError) else None
+        if await self._is_lost(error):
+            return await (self._lost(error.code) if may_have_arrived(answer) else self._never_sent(error.code))
         if answer is not None and answer.call not in (ServerCall.UPLOAD, ServerCall.POST):
             return await self._go_on_beside(answer)  # it may have arrived: where it stands could not be learnt
         guilty = error.params.get("guilty")
@@ -238,6 +240,13 @@ class AttemptRun:
             answer=answer,
         )
         return await self._judge(await self._collector.in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
+
+    async def _never_sent(self, code: ErrorCode) -> RunOutcome:
+        """The server is away and certainly has no prompt of this attempt: its jobs are free for any other at once."""
+        self.lost_by = code
+        await self._carry_out(verdicts_for_unsent(await self.owed(), code))
+        await self._tools.jobs.end_attempt(self.attempt.id, None, has_begun=False)
+        return RunOutcome.LOST
 
     async def _lost(self, code: ErrorCode) -> RunOutcome:
         """Tell the people concerned; the attempt stays open."""
@@ -272,7 +281,7 @@ class AttemptRun:
     async def _watch(self, limit_s: float, settling: asyncio.TaskGroup) -> RunReport:
         """Follow the events; a run over its limit, or silent for too long, is stopped by its id."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + WAITING_FACTOR * limit_s
+        deadline, is_behind_others = loop.time() + WAITING_FACTOR * limit_s, bool(self._server.foreign_prompts)
         async with aclosing(self._server.follow(self.attempt)) as events:
             while True:
                 was_started = self.is_started
@@ -283,6 +292,8 @@ class AttemptRun:
                     async with asyncio.timeout(max(0.0, patience)):
                         event = await anext(events)
                 except TimeoutError:
+                    if not was_started and (is_behind_others or self._server.foreign_prompts):
+                        return RunReport(phase=RunPhase.PENDING)  # others hold the server, which is no fault of it: go on
                     return await self._stop_overdue(is_over_limit=was_started and loop.time() >= deadline)
                 if isinstance(event, RunEnded):
                     self._let_go_of_gpu(event.report)
@@ -453,6 +464,14 @@ class AttemptRun:
             except FulletError as error:
                 self._log.debug("history_not_forgotten", error=error.code.value)
         return outcome
+
+
+def may_have_arrived(answer: ServerAnswer | None) -> bool:
+    """Whether the prompt may be on the server, after this answer (or none) to one of the requests that post it."""
+    if answer is None:
+        return True
+    is_before = answer.call in (ServerCall.STATUS, ServerCall.NODES, ServerCall.UPLOAD)
+    return not is_before and (answer.was_sent or answer.call is not ServerCall.POST)
 
 
 def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from modules.domain.queue import WaitingJob
 from modules.queue_manager.health import RetryBudget
 from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.rates import Calibration, LearnedRates
-from modules.queue_manager.scheduler import Policy, ServerView
+from modules.queue_manager.scheduler import Policy, ServerView, ends_in_s
 from modules.queue_manager.settlement import Settlement
 
 #: Keys of the switches in the ControlStore; every process of the house reads them.
@@ -154,6 +154,16 @@ class Crew:
     def runs_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another healthy server could take this job."""
         return self.others_run(server, job.id, job.work)
+
+    def would_end_sooner(self, server: ServerName, jobs: Sequence[Job], here_s: float) -> bool:
+        """Whether another server stands idle and would be through with these jobs of one class in less than `here_s`."""
+        sample, rows = as_waiting(jobs[0]), sum(job.recipe.count for job in jobs)
+        idle = (
+            one.view()
+            for name, one in self.colleagues.items()
+            if name != server and one.is_up and one.can_run(jobs[0].work) and not any(one.refuses(job.id) for job in jobs)
+        )
+        return any(ends_in_s(view, sample, rows, self.rates) < here_s for view in idle if view.free_in_s <= 0)
 
     def failed_elsewhere(self, server: ServerName, job: Job) -> bool:
         """Whether another server could not do this job either."""

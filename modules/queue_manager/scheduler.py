@@ -227,8 +227,8 @@ class Line:
             for key, one in self._classes.items()
             if one.sample.heavy_key == sample.heavy_key and rates.can_run(server.name, key)
         )
-        here_s = _ends_in_s(server, sample, min(rows, rates.cap(server.name, sample.exact_key)), rates)
-        return [view for view in able if _is_sooner(_ends_in_s(view, sample, rows, rates), here_s, view, server, sample)]
+        here_s = ends_in_s(server, sample, min(rows, rates.cap(server.name, sample.exact_key)), rates)
+        return [view for view in able if _is_sooner(ends_in_s(view, sample, rows, rates), here_s, view, server, sample)]
 
     # --- filling the batch --------------------------------------------------------------------------------------------
 
@@ -379,7 +379,7 @@ def _is_sooner(there_s: float, here_s: float, view: ServerView, server: ServerVi
     return there_s < here_s or (there_s == here_s and view.loaded == sample.heavy_key != server.loaded)
 
 
-def _ends_in_s(view: ServerView, sample: WaitingJob, rows: int, rates: Rates) -> float:
+def ends_in_s(view: ServerView, sample: WaitingJob, rows: int, rates: Rates) -> float:
     """When this server would be through with `rows` pictures of this class, with loading the model where it has another."""
     cap = rates.cap(view.name, sample.exact_key)
     switch_s = 0.0 if view.loaded == sample.heavy_key else rates.switch_s(view.name, sample.heavy_key)

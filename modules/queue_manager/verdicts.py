@@ -85,6 +85,11 @@ def verdicts_for_taken_back(jobs: Sequence[Job]) -> list[Verdict]:
     return [Again(job_id=job.id, reason=ErrorCode.INTERRUPTED, counts=False) for job in jobs]
 
 
+def verdicts_for_unsent(jobs: Sequence[Job], reason: ErrorCode) -> list[Verdict]:
+    """The server certainly never heard of them: nothing was tried, so nothing counts and nothing is waited for."""
+    return [Again(job_id=job.id, reason=reason, counts=False) for job in jobs]
+
+
 def verdict_for_incomplete(attempt: Attempt, job: Job, history: History) -> Verdict:
     """The server said success, yet a picture of this job is missing or broken, however often it was fetched.
 

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 #: A worker looks for work every `poll_s` at least; after so many looks that did not come it counts as held up.
 LOOKS_MISSED = 2
+#: Seconds that must be gained by giving a batch that waits here to an idle server; less is not worth the way.
+HAND_OVER_GAIN_S = 2.0
 
 
 class Worker:
@@ -43,7 +45,7 @@ class Worker:
         self._lease = Lease(server.name, crew)
         self._vitals = Vitals(server, crew)
         self._experience = Experience(server, crew)
-        self._runs = OpenRuns(server.name, crew)
+        self._runs = OpenRuns(server, crew)
         self._wake = asyncio.Event()
         self._probe_now = asyncio.Event()
         self._is_stopping = False
@@ -92,6 +94,8 @@ class Worker:
     def view(self) -> ServerView:
         """The server for the scheduler."""
         loaded = self._experience.loaded if self._runs.is_empty else self._runs.newest_model
+        if self._runs.was_used_by_others:
+            loaded = None
         return ServerView(
             name=self.server.name,
             loaded=loaded,
@@ -244,7 +248,9 @@ class Worker:
             while self._vitals.is_usable and not self._is_stopping:
                 self._looked_at = self._crew.clock.monotonic()
                 await self._crew.switches.keep_fresh()
+                self._note_foreign()
                 await self._drop_cancelled()
+                await self._hand_over()
                 if self._vitals.is_check_due(is_idle=self._runs.is_empty):
                     await self._check()
                     continue
@@ -375,6 +381,23 @@ class Worker:
             if not left and not run.has_results:
                 await self._try_to(self.server.cancel(run.attempt.id))
             elif left < len(run.attempt.jobs) and not run.has_results:
+                await self._take_back(run)
+
+    def _note_foreign(self) -> None:
+        """What somebody else's prompt leaves in memory, nobody knows."""
+        self._runs.look()
+        if self._runs.was_used_by_others:
+            self._experience.loaded = None
+
+    async def _hand_over(self) -> None:
+        """A batch that only waits here is taken back where a server that stands idle would be through with it sooner."""
+        if self._crew.switches.is_paused:
+            return
+        ends_in_s = self._runs.ends_in_s()
+        for run in self._runs.waiting():
+            here_s = max(ends_in_s.get(job.id, 0.0) for job in run.attempt.jobs)
+            if self._crew.would_end_sooner(self.server.name, run.attempt.jobs, here_s - HAND_OVER_GAIN_S):
+                self._log.info("batch_handed_over", attempt=str(run.attempt.id), jobs=len(run.attempt.jobs))
                 await self._take_back(run)
 
     async def _take_back(self, run: AttemptRun) -> None:

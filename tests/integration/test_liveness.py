@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from modules.domain.errors import ErrorCode
+from modules.domain.events import ServerLost
 from modules.domain.jobs import JobState, WorkClass
 from modules.domain.servers import RunPhase
 from tests.support.builders import a_work_class
-from tests.support.troubles import delivered, fails_of
+from tests.support.troubles import delivered, fails_of, news_of_server
 from tests.support.world import World, played
-from tests.support.world.comfy import PICTURE_S
+from tests.support.world.comfy import LOAD_S, PICTURE_S
 
 #: Two models; jobs of either are never merged.
 FLUX = a_work_class("flux/large", heavy_key="flux", cost_s=PICTURE_S, is_mergeable=False)
@@ -44,3 +46,96 @@ async def test_a_job_that_the_server_with_its_model_refuses_is_drawn_by_the_othe
 
 def lacking(heavy_key: str) -> Callable[[WorkClass], tuple[str, ...]]:
     return lambda work: ("file:x",) if work.heavy_key == heavy_key else ()
+
+
+async def both_warm(world: World) -> None:
+    """Each server has drawn FLUX twice, so its times are known and it has the model in memory."""
+    first, second = world.comfys
+    for busy, other in ((first, second), (second, first)):
+        other.lacks = lacking("flux")
+        for _ in range(2):
+            await world.until_over(await world.ask(1, work=FLUX))
+        other.lacks = lambda _: ()
+        assert busy.runs
+
+
+@played(servers=2)
+async def test_what_was_posted_behind_a_batch_that_overruns_is_drawn_by_the_server_that_falls_idle(world: World) -> None:
+    overdue, other = world.comfys
+    await both_warm(world)
+    overdue.picture_s, other.picture_s = 600.0, 12.0
+    running = [await world.ask(user, work=FLUX) for user in (1, 2)]
+    await world.until(lambda: all(comfy.runs[-1].phase is RunPhase.RUNNING for comfy in world.comfys), "both to be busy")
+    other.picture_s = PICTURE_S  # from the next one on
+    waits = await world.ask(3, work=FLUX)
+    await world.until(lambda: len(overdue.prompts) == 2, "one to be posted ahead")
+    await world.until(lambda: delivered(world, running[1]), "the other to be idle")
+    idle_since = world.clock.monotonic()
+    await world.until(lambda: delivered(world, waits), "the one that waited behind the overdue batch")
+    assert world.job(waits).server == other.name
+    assert world.clock.monotonic() - idle_since <= 2 * PICTURE_S + 2.0
+    assert world.job(waits).failed_attempts == 0
+
+
+@played(servers=2)
+async def test_jobs_do_not_wait_for_somebody_elses_prompt_beside_an_idle_server(world: World) -> None:
+    used, other = world.comfys
+    other.lacks = lacking("flux")
+    await world.until_over(await world.ask(1, work=FLUX))
+    other.lacks = lambda _: ()
+    used.foreign = [300.0]
+    used.touch()
+    await asyncio.sleep(2.0)
+    jobs = [await world.ask(user, work=FLUX) for user in (1, 2, 3, 4)]
+    asked_at = world.clock.monotonic()
+    await world.until(lambda: delivered(world, *jobs), "all four")
+    assert {world.job(one).server for one in jobs} == {other.name}
+    assert world.clock.monotonic() - asked_at <= LOAD_S + 4 * PICTURE_S + 2.0
+
+
+@played(servers=2)
+async def test_what_was_posted_behind_somebody_elses_prompt_goes_to_the_server_that_falls_idle(world: World) -> None:
+    used, other = world.comfys
+    await both_warm(world)
+    other.picture_s = 20.0
+    used.lacks = lacking("flux")
+    long = await world.ask(1, work=FLUX)
+    await world.until(lambda: other.runs[-1].phase is RunPhase.RUNNING, "the long one")
+    used.lacks, other.picture_s = (lambda _: ()), PICTURE_S
+    used.foreign = [300.0]
+    used.touch()
+    waits = await world.ask(2, work=FLUX)
+    await world.until(lambda: world.job(waits).state is JobState.SUBMITTED, "it to be posted behind the other's prompt")
+    await world.until(lambda: delivered(world, long), "the other to be idle")
+    idle_since = world.clock.monotonic()
+    await world.until(lambda: delivered(world, waits), "the one that waited")
+    assert world.job(waits).server == other.name
+    assert world.clock.monotonic() - idle_since <= 2 * PICTURE_S + 2.0
+
+
+@played()
+async def test_a_prompt_that_waits_long_for_somebody_elses_is_no_sign_of_a_stuck_server(world: World) -> None:
+    await world.until_over(await world.ask(1, work=FLUX))
+    world.comfy.foreign = [1_000.0]  # longer than a prompt may wait for one of ours
+    world.comfy.touch()
+    job = await world.ask(2, work=FLUX)
+    await world.until_over(job)
+    assert delivered(world, job)
+    assert world.job(job).failed_attempts == 0
+    assert news_of_server(world.life) == []
+
+
+@played(servers=2)
+async def test_a_job_that_was_never_sent_to_a_dead_server_waits_for_nothing(world: World) -> None:
+    dead, other = world.comfys
+    await both_warm(world)
+    other.lacks = lacking("flux")
+    dead.go_away(600)
+    job = await world.ask(2, work=FLUX)
+    await world.until(lambda: ServerLost in news_of_server(world.life), "the loss")
+    assert world.job(job).state is JobState.QUEUED
+    other.lacks = lambda _: ()
+    asked_at = world.clock.monotonic()
+    await world.until(lambda: delivered(world, job), "the job")
+    assert world.clock.monotonic() - asked_at <= PICTURE_S + 2.0
+    assert world.job(job).failed_attempts == 0

@@ -22,6 +22,9 @@ from modules.domain.servers import (
     RunProgressed,
     RunReport,
     RunStarted,
+    ServerAnswer,
+    ServerAnswerError,
+    ServerCall,
     ServerFacts,
     SlotSaved,
 )
@@ -37,6 +40,8 @@ UNREACHABLE_S = 20.0
 UNKNOWN_S = 5.0
 DEAD_WORKER_S = 15.0
 POLL_S = 5.0
+#: Of a server that nobody reaches: no connection comes about.
+NOT_CONNECTED = ServerAnswer(call=ServerCall.POST, route="POST /prompt", was_sent=False)
 _UNDER_WAY = (RunPhase.PENDING, RunPhase.RUNNING)
 
 
@@ -84,6 +89,7 @@ class FakeComfy:
         self.is_dead_worker = False  #: HTTP answers, nothing runs
         self.is_deaf = False  #: a cancelled prompt does not stop
         self.is_hanging = False  #: nothing moves; a cancel ends it
+        self.foreign: list[float] = []  #: seconds of each of somebody else's prompts; they go first
         self.freed = 0
         self.lives = 0  #: restarts so far
         self._clock = clock
@@ -131,7 +137,12 @@ class FakeComfy:
         """Prompts one after the other, for ever."""
         while True:
             waiting = [prompt for prompt in self.prompts.values() if prompt.phase is RunPhase.PENDING]
-            if waiting and not self.is_dead_worker:
+            if self.foreign and not self.is_dead_worker:
+                await asyncio.sleep(self.foreign[0])
+                self.foreign.pop(0)
+                self._loaded = None  # it loaded what it needed
+                self.touch()
+            elif waiting and not self.is_dead_worker:
                 await self._run(waiting[0])
             else:
                 await self._changed.wait()
@@ -184,7 +195,7 @@ class FakeComfy:
 
     def is_stuck_before(self, prompt: Prompt | None) -> bool:
         """It waits, and nothing runs that it could wait for."""
-        runs = any(one.phase is RunPhase.RUNNING for one in self.prompts.values())
+        runs = bool(self.foreign) or any(one.phase is RunPhase.RUNNING for one in self.prompts.values())
         return prompt is not None and prompt.phase is RunPhase.PENDING and not runs
 
     def stop_prompt(self, attempt_id: AttemptId) -> None:
@@ -249,6 +260,10 @@ class ComfyPort:
     def is_changed(self) -> bool:
         return not self._comfy.is_away and self._comfy.lives != self._life_read
 
+    @property
+    def foreign_prompts(self) -> int:
+        return 0 if self._comfy.is_away else len(self._comfy.foreign)
+
     async def check(self) -> None:
         if self.is_changed:
             await self.refresh()
@@ -265,7 +280,12 @@ class ComfyPort:
             self._comfy.prompts[attempt.id] = Prompt(attempt, alone)
             self._comfy.touch()
 
-        await self._call("post", queue)
+        try:
+            await self._call("post", queue)
+        except FulletError as error:
+            if not self._comfy.is_away:
+                raise  # what was asked may have arrived
+            raise ServerAnswerError(error.code, NOT_CONNECTED) from error
 
     async def follow(self, attempt: Attempt) -> AsyncGenerator[RunEvent, None]:
         """News as they come, and a look every few seconds, as the real follower does."""
