@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import MAX_OUTPUT_PIXELS, Dimensions, Picture, PictureFormat
-from modules.utils.png_chunks import repacked
+from modules.utils.png_chunks import lacks_rows, repacked
 
 MAX_PREVIEW_SIDE_PX = 512
 MAX_PREVIEW_BYTES = 40_000
@@ -72,6 +72,8 @@ def finish_output(data: bytes, *, recipe: str | None = None) -> Picture:
     with opened(data, max_pixels=MAX_OUTPUT_PIXELS) as image:
         if image.format == "PNG" and (plain_file := repacked(data, texts=texts)) is not None:
             return Picture(data=plain_file, format=PictureFormat.PNG, size=Dimensions(*image.size))
+        if image.format == "PNG" and lacks_rows(data):
+            raise FulletError(ErrorCode.PICTURE_BROKEN)
         plain = image.convert("RGBA") if is_transparent(image) else flat_rgb(image)
     chunks = PngImagePlugin.PngInfo()
     for keyword, text in texts.items():

@@ -16,6 +16,9 @@ _HEADER = struct.Struct(">IIBBBBB")
 #: 8-bit red, green, blue; the only methods there are; not interlaced.
 _PLAIN_RGB = (8, 2, 0, 0, 0)
 _RGB_BYTES = 3
+#: Numbers of a pixel by colour type: grey, RGB, palette, grey with alpha, RGB with alpha.
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PIECE_BYTES = 1024 * 1024
 #: A palette, and a colour that is transparent.
 _CHANGES_THE_PICTURE = frozenset({b"PLTE", b"tRNS"})
 #: Writers pack at least 8 kB into each; a file of more chunks than the largest picture needs is no picture's.
@@ -47,6 +50,32 @@ def repacked(data: bytes, *, texts: Mapping[str, str]) -> bytes | None:
     return b"".join([*parts, *_written(b"IEND", b"")])
 
 
+def lacks_rows(data: bytes) -> bool:
+    """Whether a PNG's pixels end before its last row; a decoder leaves those rows black and says nothing.
+
+    Of what is interlaced, damaged or no PNG at all nothing is claimed: decoders find that out themselves.
+    """
+    try:
+        chunks = list(_chunks(data, are_proven=False))
+        header = next(payload for kind, payload in chunks if kind == b"IHDR")
+        width, height, depth, colours, *how = _HEADER.unpack(header)
+    except (ValueError, struct.error, StopIteration):
+        return False
+    if any(how) or colours not in _CHANNELS:
+        return False
+    missing: int = (1 + (width * depth * _CHANNELS[colours] + 7) // 8) * height
+    stream = zlib.decompressobj()
+    try:
+        for payload in (payload for kind, payload in chunks if kind == b"IDAT"):
+            packed = payload
+            while packed and missing > 0:
+                missing -= len(stream.decompress(packed, _PIECE_BYTES))
+                packed = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return missing > 0
+
+
 def _picture_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
     """The one header and the packed pixels; other chunks are passed by. Raises ValueError or struct.error if it is not plain."""
     header, pixels, is_ended = b"", [], False
@@ -63,8 +92,11 @@ def _picture_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
     return header, pixels
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says."""
+def _chunks(data: bytes, *, are_proven: bool = True) -> Iterator[tuple[bytes, bytes]]:
+    """Each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says.
+
+    `are_proven`: also by each chunk's CRC, which takes longer.
+    """
     if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG")
     at = len(SIGNATURE)
@@ -72,7 +104,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         [length] = struct.unpack_from(">I", data, at)
         body = data[at + 4 : at + 8 + length]
         [crc] = struct.unpack_from(">I", data, at + 8 + length)
-        if zlib.crc32(body) != crc:
+        if are_proven and zlib.crc32(body) != crc:
             raise ValueError("a chunk is damaged")
         yield body[:4], body[4:]
         at += 12 + length

@@ -17,6 +17,7 @@ from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import MAX_UPLOAD_PIXELS, Picture, PictureFormat
 from modules.utils.images import MAX_WEBP_SIDE_PX, PNG_PACKING, encode_picture, flat_rgb, is_transparent, opened, scaled
 from modules.utils.jpeg_scans import count_scans
+from modules.utils.png_chunks import lacks_rows
 
 #: A larger picture is scaled down to so many pixels. ComfyUI works on 1 to 4 megapixels; 16 leave room for an upscale.
 MAX_STORED_PIXELS = 16_000_000
@@ -65,6 +66,8 @@ def sanitise_upload(data: bytes) -> Picture:
     with opened(data, max_pixels=MAX_UPLOAD_PIXELS, formats=_FORMATS) as image:
         form = image.format or ""
         _check_cost(data, image, form)
+        if form == "PNG" and lacks_rows(data):
+            raise FulletError(ErrorCode.PICTURE_BROKEN)
         is_lossy = form in _JPEG or form == "AVIF" or (form == "WEBP" and _is_lossy_webp(data))
         profile = image.info.get("icc_profile")
         if image.width * image.height > MAX_STORED_PIXELS:

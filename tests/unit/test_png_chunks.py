@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from modules.utils.png_chunks import SIGNATURE, repacked
+from modules.domain.errors import ErrorCode, FulletError
+from modules.utils.images import finish_output
+from modules.utils.png_chunks import SIGNATURE, lacks_rows, repacked
+from modules.utils.upload_images import sanitise_upload
 
 WIDTH, HEIGHT = 24, 10
 
@@ -131,3 +134,23 @@ def test_whatever_happened_to_a_file_what_comes_out_holds_every_pixel(damage: li
     assert set(kinds_of(after)) == {b"IHDR", b"IDAT", b"IEND"}
     with Image.open(BytesIO(after)) as image:
         assert image.tobytes() == b"".join(rows(1)[1:] for _ in range(HEIGHT))
+
+
+@pytest.mark.parametrize("read", [finish_output, sanitise_upload], ids=["a server's", "a person's"])
+@pytest.mark.parametrize("missing", [1, 2, HEIGHT])
+def test_a_file_that_ends_well_before_its_last_row_is_broken_and_not_black_there(read: object, missing: int) -> None:
+    """Pillow leaves rows that are not there black, as long as what is there ends as a stream should."""
+    data = a_file(packed=zlib.compress(rows(HEIGHT - missing)))
+    with pytest.raises(FulletError) as caught:
+        read(data)  # type: ignore[operator]  # one of two functions
+    assert caught.value.code is ErrorCode.PICTURE_BROKEN
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_whole_pictures_of_every_kind_lack_nothing(mode: str) -> None:
+    for size in ((1, 1), (9, 5), (64, 3)):
+        file = BytesIO()
+        Image.new(mode, size).save(file, "PNG")
+        assert not lacks_rows(file.getvalue())
+        assert not lacks_rows(file.getvalue()[:40])
+    assert not lacks_rows(b"no picture")
