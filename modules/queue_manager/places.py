@@ -12,6 +12,7 @@ from modules.domain.queue import Place
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.forecast import Forecast, forecast, run_s
 from modules.queue_manager.neighbours import Neighbours
+from modules.queue_manager.promises import Promises
 
 #: A forecast is at most this old when somebody looks at it; a new one is made when the queue changed and it is older.
 FORECAST_LIFE_S = 1.0
@@ -30,6 +31,7 @@ class Places:
         self._made_at = -FORECAST_LIFE_S
         self._looked_at = float("-inf")  #: when the queue was read for it
         self._is_expired = True
+        self._promises = Promises()
         #: What was first told: job -> (when, predicted seconds until it ends, uncalibrated).
         self._told: dict[JobId, tuple[float, float]] = {}
 
@@ -78,9 +80,15 @@ class Places:
         now = self._crew.clock.monotonic()
         for job_id, one in found.items():
             self._told.setdefault(job_id, (now, one.ends_in_s))
+        likely = self._crew.calibration.quantile(0.5)
+        scaled = {
+            job_id: replace(one, starts_in_s=one.starts_in_s * likely, ends_in_s=one.ends_in_s * likely)
+            for job_id, one in found.items()
+        }
+        told = self._promises.kept(scaled, now=now, in_flight=len(taken), servers=[view.name for view in views])
         behind = max((one.position for one in found.values()), default=0)
         self._made = {
-            job.id: self._place(found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
+            job.id: self._place(told[job.id], found[job.id]) if job.id in found else self._unknown(behind + 1 + index)
             for index, job in enumerate(snapshot.jobs)
         }
         self._made_at = self._crew.clock.monotonic()
@@ -88,14 +96,14 @@ class Places:
     def _taken(self) -> Mapping[JobId, float]:
         return {job_id: left_s for one in self._crew.colleagues.values() for job_id, left_s in one.taken().items()}
 
-    def _place(self, one: Forecast) -> Place:
-        now, calibration = self._crew.clock.now(), self._crew.calibration
-        likely, safe = calibration.quantile(0.5), calibration.quantile(0.9)
+    def _place(self, likely: Forecast, expected: Forecast) -> Place:
+        """`likely`: as it is told; `expected`: as it was computed, from which the safe moment follows."""
+        now, safe = self._crew.clock.now(), self._crew.calibration.quantile(0.9)
         return Place(
-            position=one.position,
-            starts_at=now + timedelta(seconds=one.starts_in_s * likely),
-            ends_at=now + timedelta(seconds=one.ends_in_s * likely),
-            ends_by=now + timedelta(seconds=one.ends_in_s * max(likely, safe)),
+            position=likely.position,
+            starts_at=now + timedelta(seconds=likely.starts_in_s),
+            ends_at=now + timedelta(seconds=likely.ends_in_s),
+            ends_by=now + timedelta(seconds=max(likely.ends_in_s, expected.ends_in_s * safe)),
         )
 
     def _begun(self, job: Job) -> Place:
@@ -105,7 +113,9 @@ class Places:
         if ends_in_s is None:
             return self._unknown(1)
         self._told.setdefault(job.id, (self._crew.clock.monotonic(), ends_in_s))
-        return self._place(Forecast(position=1, starts_in_s=0.0, ends_in_s=ends_in_s))
+        likely_s = ends_in_s * self._crew.calibration.quantile(0.5)
+        expected = Forecast(position=1, starts_in_s=0.0, ends_in_s=ends_in_s)
+        return self._place(replace(expected, ends_in_s=likely_s), expected)
 
     def _least_s(self, job: Job) -> float | None:
         """For a job that another process took and has not told of yet: where it would be done first."""

@@ -9,7 +9,9 @@ from modules.domain.errors import ErrorCode
 from modules.domain.events import ServerLost
 from modules.domain.jobs import JobState, WorkClass
 from modules.domain.servers import RunPhase
+from modules.sandbox.comfy_server import ComfySandbox
 from tests.support.builders import a_work_class
+from tests.support.comfy_side import an_attempt, comfy_side
 from tests.support.troubles import delivered, fails_of, news_of_server
 from tests.support.world import World, played
 from tests.support.world.comfy import LOAD_S, PICTURE_S
@@ -139,3 +141,20 @@ async def test_a_job_that_was_never_sent_to_a_dead_server_waits_for_nothing(worl
     await world.until(lambda: delivered(world, job), "the job")
     assert world.clock.monotonic() - asked_at <= PICTURE_S + 2.0
     assert world.job(job).failed_attempts == 0
+
+
+async def test_a_server_tells_how_many_prompts_in_its_queue_are_not_ours() -> None:
+    """By its own word on the socket: `status` counts all that run and wait."""
+    async with ComfySandbox(name="shared", time_scale=0.2) as sandbox, comfy_side(sandbox) as side:
+        assert side.ours.foreign_prompts == 0
+        sandbox.add_foreign(count=2, seconds=0.5)
+        async with asyncio.timeout(10):
+            while side.ours.foreign_prompts != 2:  # noqa: ASYNC110 (the socket brings it)
+                await asyncio.sleep(0.01)
+            attempt = an_attempt()
+            await side.ours.post(attempt)
+            most = 0
+            async for _ in side.ours.follow(attempt):
+                most = max(most, side.ours.foreign_prompts)
+        assert most <= 2, "our own prompt was taken for somebody else's"
+        assert side.ours.foreign_prompts == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from modules.domain.jobs import JobId, ServerName
 from modules.domain.queue import WaitingJob
 from modules.queue_manager.forecast import Forecast, forecast
+from modules.queue_manager.promises import Promises
 from modules.queue_manager.remaining import foreign_s, remaining_s
 from modules.queue_manager.scheduler import Policy, ServerView, pick
 from tests.support.queue_model import ModelQueue, TableRates
@@ -58,6 +59,7 @@ class FleetModel:
         self.policy = policy
         self.now = 0.0
         self.dispatched_at = 0.0  #: when the last batch was
+        self._promises = Promises()
         self.taken: dict[JobId, tuple[float, ServerName]] = {}
 
     def tick(self) -> None:
@@ -110,4 +112,6 @@ class FleetModel:
     def told(self) -> Mapping[JobId, Forecast]:
         """What everybody who waits would be told now."""
         views = [server.view(self.now) for server in self.servers if server.is_up]
-        return forecast(self.queue.snapshot(), views, self.rates, self.policy)
+        found = forecast(self.queue.snapshot(), views, self.rates, self.policy)
+        flying = sum(len(server.running) for server in self.servers)
+        return self._promises.kept(found, now=self.now, in_flight=flying, servers=[view.name for view in views])
