@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from modules.ai.workflows.template import Library
 from modules.domain.jobs import Job, JobState, Origin, base36
 from modules.sandbox.discord_server.permissions import Permission
 from modules.sandbox.discord_server.world import Overwrite, OverwriteKind
@@ -105,6 +106,18 @@ async def test_upscale_makes_a_job_from_the_picture(front: Front, people: People
     larger = await front.studio.only_job()
     assert larger.origin is Origin.UPSCALE
     assert larger.recipe.source == (await front.database.blobs.of_job(job.id))[0]
+
+
+async def test_a_result_has_no_button_that_leads_nowhere(door: FrontDoor, people: People) -> None:
+    """Without a template that enlarges, Upscale could only say that it is not available."""
+    gone = ("upscale", "flux_edit")
+    door.library = Library({name: template for name, template in door.library.templates.items() if name not in gone})
+    async with door.open() as front:
+        _, result = await delivered(front, await people.be("bruno"))
+        message = front.sandbox.world.message(int(result.channel_id), int(result.id))
+        acts = {shape["custom_id"].split(":")[1] for shape in walk(message.components) if shape.get("custom_id")}
+    assert "vary" in acts
+    assert not {"upscale", "edit"} & acts
 
 
 async def test_remix_is_prefilled_and_says_which_field_is_wrong(front: Front, people: People) -> None:
