@@ -140,6 +140,17 @@ def test_a_text_that_belongs_to_no_role_is_a_fault_until_the_manifest_wants_it_s
     assert AUTHOR in json.dumps(to_api(drawn))
 
 
+def test_a_text_that_a_language_model_writes_has_its_own_owner_and_file_names_are_no_texts() -> None:
+    """Source: comfy_extras/nodes_textgen.py: a prompt is written anew by a model before it is encoded."""
+    graph = recorded()
+    graph["19"] = {"class_type": "CLIPLoader", "inputs": {"clip_name": "qwen.safetensors", "type": "qwen_image", "device": "cpu"}}
+    graph["20"] = {"class_type": "TextGenerate", "inputs": {"clip": ["19", 0], "prompt": AUTHOR, "sampling_mode": "on"}}
+    graph["6"]["inputs"]["text"] = ["20", 0]
+    assert fault(graph) == ("role_missing", "prompt", "")
+    template = read(graph, manifest(extra='[roles.prompt]\nnode = "20"\n'))
+    assert targets(template, Role.PROMPT) == [("20", "prompt")]
+
+
 def test_one_role_may_name_several_inputs_of_a_node() -> None:
     graph = with_encoder("SomeonesEncoder", "first_words", "last_words")
     assert fault(graph) == ("role_missing", "prompt", "")

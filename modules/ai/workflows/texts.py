@@ -8,6 +8,9 @@ from modules.ai.workflows.graph import Graph, Link, Node, upstream
 from modules.ai.workflows.roles import NEGATIVE_INPUTS, TEXT_INPUTS, ZERO_OUT, Role, Target
 
 _ENCODER_INPUTS = (*TEXT_INPUTS, *NEGATIVE_INPUTS)
+#: How nodes that put texts together call the pieces: `string_a` (StringConcatenate), `text1`, `prefix`. Names of files and words
+#: of lists stand in the same graph and are none.
+_PIECES = ("string", "text", "value", "prompt", "prefix", "suffix", "words", "wildcard")
 
 
 def unassigned_texts(
@@ -49,7 +52,7 @@ def _texts_behind(graph: Graph, target: Target) -> Iterator[Target]:
         return
     for node_id in upstream(graph, link.node):
         for name, value in graph[node_id].inputs.items():
-            if is_text(value):
+            if is_text(value) and (name in _ENCODER_INPUTS or name.startswith(_PIECES)):
                 yield Target(node_id, name)
 
 
