@@ -14,7 +14,8 @@ from pathlib import Path
 from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.demo import add_channel, add_guild, demo_world, invite_bot
-from modules.sandbox.discord_server.world import ChannelKind, Guild
+from modules.sandbox.discord_server.permissions import Permission
+from modules.sandbox.discord_server.world import ChannelKind, Guild, Overwrite, OverwriteKind
 from tests.support.program import HouseOptions, WholeHouse, lawful_house, until
 from tests.support.wishing import PATIENCE_S, ask, draw, result, results, session, sessions
 
@@ -41,35 +42,47 @@ def home(house: WholeHouse) -> Guild:
     return house.discord.world.guild(int(house.program.environment["ALLOWED_GUILD_ID"]))
 
 
-async def test_a_session_is_found_again_by_its_id_then_by_its_signed_mark_and_never_by_its_name(tmp_path: Path) -> None:
+async def test_a_session_is_found_again_by_its_id_then_by_who_may_see_it_and_never_by_its_name(tmp_path: Path) -> None:
+    """Also with an empty database, after renames, and beside a channel somebody made with the same name and topic."""
     async with lawful_house(tmp_path, **options()) as house:
         guest, thief = await house.newcomer(), await house.newcomer()
         await draw(guest, "before the restart")
         first = await session(guest)
-        mark = house.discord.world.channel(int(first)).topic
+        own = house.discord.world.channel(int(first))
 
         async with stopped(house):
             pass
         await draw(guest, "found by its id")
         assert await session(guest) == first
 
-        async with stopped(house) as database:
-            database.execute("DELETE FROM session")
-        await draw(guest, "found by its mark")
-        assert await session(guest) == first
+        # The database is lost, and meanwhile administrators renamed everything.
+        assert await house.program.stop() == 0
+        for file in house.folder.glob("bot_data.db*"):
+            file.unlink()
+        assert own.parent_id is not None
+        category = house.discord.world.channel(own.parent_id)
+        own.name, own.topic, category.name = f"atelier-of-{guest.username}", None, "Ateliers"
+        trap = add_channel(house.discord.world, home(house), f"session-{guest.username}", topic="Your private FuLLet session")
+        trap.parent_id = category.id
+        await house.start()
+        message = await draw(guest, "found by who may see it")
+        assert message.channel_id == first
 
+        # Somebody makes a channel for the guest with the rights of a session, and with one more pair of eyes: their own.
         async with stopped(house) as database:
             database.execute("DELETE FROM session")
-            own = house.discord.world.channel(int(first))
-            own.topic = "somebody changed the topic"
-            trap = add_channel(
-                house.discord.world, home(house), own.name or "", topic=mark
-            )  # of the right name, with a copied mark
-            trap.topic = (mark or "").replace(guest.id, thief.id)
+            del home(house).channels[own.id]
+            see = int(Permission.VIEW_CHANNEL)
+            trap.overwrites = [
+                Overwrite(target_id=home(house).id, kind=OverwriteKind.ROLE, deny=see),
+                *(
+                    Overwrite(target_id=target, kind=OverwriteKind.MEMBER, allow=see)
+                    for target in (house.discord.world.bot.id, int(guest.id), int(thief.id))
+                ),
+            ]
         for person, prompt in ((thief, "of somebody else"), (guest, "made anew")):
             message = await draw(person, prompt)
             assert message.channel_id not in {first, str(trap.id)}
-            assert house.discord.world.channel(int(message.channel_id)).overwrites  # private, as the trap is not
 
 
 async def test_idle_sessions_close_by_a_timer_that_survives_restarts_and_used_ones_stay(tmp_path: Path) -> None:

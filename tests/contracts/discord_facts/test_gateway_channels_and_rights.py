@@ -49,14 +49,16 @@ async def an_event(socket: ClientWebSocketResponse) -> tuple[str, Json]:
 # --- gateway --------------------------------------------------------------------------------------------------------------------
 
 
-async def test_in_ready_every_guild_is_unavailable_and_each_comes_later_as_guild_create(sandbox: DiscordSandbox) -> None:
+async def test_in_ready_every_guild_is_unavailable_and_each_comes_later_as_guild_create(
+    sandbox: DiscordSandbox, face: HttpFace
+) -> None:
     """Docs: Gateway Events "Ready", "Guild Create". How much later, nobody says: minutes are possible (discord-api-docs 5054)."""
-    sandbox.context.gateway.guilds.late_s = float("inf")
+    await face.control("gateway", action="late_guilds")
     guild_id = str(home(sandbox).id)
     async with a_socket(sandbox) as socket:
         name, ready = await an_event(socket)
         assert (name, ready["guilds"]) == ("READY", [{"id": guild_id, "unavailable": True}])
-        sandbox.context.gateway.release_guilds()
+        await face.control("gateway", action="release_guilds")
         name, guild = await an_event(socket)
         assert (name, guild["id"], guild["unavailable"]) == ("GUILD_CREATE", guild_id, False)
         assert guild["channels"]
@@ -65,16 +67,15 @@ async def test_in_ready_every_guild_is_unavailable_and_each_comes_later_as_guild
 
 @pytest.mark.parametrize("event", ["GUILD_DELETE", "GUILD_CREATE"])
 async def test_in_an_outage_an_event_with_unavailable_comes_instead_and_the_guild_afterwards(
-    sandbox: DiscordSandbox, event: str
+    sandbox: DiscordSandbox, face: HttpFace, event: str
 ) -> None:
     """Docs: "Guild Create", "Guild Delete"; discord-api-docs 5054."""
-    gateway, guild = sandbox.context.gateway, home(sandbox)
-    gateway.guilds.outage_event = "GUILD_DELETE" if event == "GUILD_DELETE" else "GUILD_CREATE"
-    gateway.begin_outage(guild.id)
+    guild = home(sandbox)
+    await face.control("gateway", action="begin_outage", event=event)
     async with a_socket(sandbox) as socket:
         assert (await an_event(socket))[0] == "READY"
         assert await an_event(socket) == (event, {"id": str(guild.id), "unavailable": True})
-        gateway.end_outage(guild.id)
+        await face.control("gateway", action="end_outage")
         name, back = await an_event(socket)
         assert (name, back["name"]) == ("GUILD_CREATE", guild.name)
 
