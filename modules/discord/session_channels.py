@@ -92,17 +92,10 @@ def owner_by_overwrites(channel: discord.TextChannel, bot_id: int) -> UserId | N
     """
     if not is_hidden(channel):
         return None
-    let_in = [(target, rights) for target, rights in channel.overwrites.items() if rights.view_channel]
-    if any(_is_role(target) for target, _ in let_in):
+    let_in = {target.id for target, rights in channel.overwrites.items() if rights.view_channel}  # a role's id is nobody's
+    if bot_id not in let_in or len(let_in) != 2:
         return None
-    members = {target.id for target, _ in let_in}
-    if bot_id not in members or len(members) != 2:
-        return None
-    return UserId(next(iter(members - {bot_id})))
-
-
-def _is_role(target: discord.Role | discord.Member | discord.Object) -> bool:
-    return isinstance(target, discord.Role) or (isinstance(target, discord.Object) and target.type is discord.Role)
+    return UserId(next(iter(let_in - {bot_id})))
 
 
 def own_channel(view: GuildView, user_id: UserId, *, besides: Iterable[int] = ()) -> discord.TextChannel | None:

@@ -24,6 +24,7 @@ from PIL import Image, ImageChops
 from modules.domain.jobs import JobId, short_id
 from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.discord_server import DiscordSandbox
+from modules.sandbox.discord_server.availability import OutageEvent
 from modules.sandbox.discord_server.demo import demo_world
 from modules.sandbox.discord_server.world import Attachment
 from tests.support.person import People, Person, Refused
@@ -42,6 +43,12 @@ STUMBLES: tuple[Mapping[str, object], ...] = (
     {"reset": True, "after": True},
     {"status": 503, "after": True},
 )
+#: First answers that count and whose confirmation is lost.
+LOST_ANSWERS: tuple[Mapping[str, object], ...] = ({"status": 503, "after": True}, {"reset": True, "after": True})
+CALLBACKS = r"^POST /interactions/\d+/.+/callback$"
+OUTAGE_EVENTS: tuple[OutageEvent, ...] = ("GUILD_DELETE", "GUILD_CREATE")
+#: From READY to GUILD_CREATE, in seconds.
+GUILD_DELAYS_S = (0.0, 0.0, 0.5, 4.0)
 #: Only the answer to an accepted wish leads to the session.
 SESSION_LINK = re.compile(r"<#\d+>|/channels/\d+/\d+")
 #: Somebody whose command was not answered in this time asks for something else.
@@ -60,6 +67,8 @@ class Storm:
     gpu_crash_every_s: float = 6.0
     stumble_every_s: float = 0.5
     hang_up_every_s: float = 5.0
+    lost_answer_every_s: float = 4.0
+    guild_away_every_s: float = 8.0
     gpus: int = 3
     time_scale: float = 0.02
     calm_within_s: float = 120.0  #: after the last trouble everything must be settled in this time
@@ -73,6 +82,8 @@ class Toll:
     gpu_crashes: int = 0
     stumbles: int = 0
     hang_ups: int = 0
+    lost_answers: int = 0
+    outages: int = 0
     unanswered: int = 0
     seconds: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
@@ -87,7 +98,8 @@ class Toll:
         outcomes = ", ".join(f"{state} {count}" for state, count in sorted(self.states.items()))
         return (
             f"{self.kills} kills, {self.gpu_crashes} ComfyUI crashes, {self.stumbles} refusals and resets by Discord, "
-            f"{self.hang_ups} gateway drops in {self.seconds:.0f} s; {self.accepted} jobs accepted: {outcomes}"
+            f"{self.hang_ups} gateway drops, {self.lost_answers} lost answers, "
+            f"{self.outages} outages of the guild in {self.seconds:.0f} s; {self.accepted} jobs accepted: {outcomes}"
             f"{f' ({dict(self.reasons)})' if self.reasons else ''}; {len(self.wrongs)} wrong"
         )
 
@@ -123,6 +135,8 @@ async def _people_and_weather(house: WholeHouse, storm: Storm, toll: Toll) -> se
         helpers = [
             weather.create_task(_crash_gpus(house, random.Random(f"{storm.seed} gpus"), storm, toll)),
             weather.create_task(_stumble(house, random.Random(f"{storm.seed} stumbles"), storm, toll)),
+            weather.create_task(_lose_answers(house, random.Random(f"{storm.seed} answers"), storm, toll)),
+            weather.create_task(_withhold_guild(house, random.Random(f"{storm.seed} guild"), storm, toll)),
             weather.create_task(_hang_up(house, random.Random(f"{storm.seed} gateway"), storm, toll)),
         ]
         for number in range(storm.people):
@@ -182,6 +196,31 @@ async def _hang_up(house: WholeHouse, rng: random.Random, storm: Storm, toll: To
         await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.hang_up_every_s)
         rng.choice((gateway.drop, gateway.ask_to_reconnect))(resumable=rng.random() < 0.7)
         toll.hang_ups += 1
+
+
+async def _lose_answers(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.lost_answer_every_s)
+        house.discord.context.faults.add({"route": CALLBACKS, "times": 1, **rng.choice(LOST_ANSWERS)})
+        toll.lost_answers += 1
+
+
+async def _withhold_guild(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    """The guild goes out for some seconds, and after each READY it comes when it likes."""
+    gateway, guild_id = house.discord.context.gateway, next(iter(house.discord.world.guilds))
+    try:
+        while True:
+            gateway.guilds.late_s = rng.choice(GUILD_DELAYS_S)
+            gateway.guilds.outage_event = rng.choice(OUTAGE_EVENTS)
+            await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.guild_away_every_s)
+            gateway.begin_outage(guild_id)
+            toll.outages += 1
+            await asyncio.sleep(rng.uniform(0.5, 5.0))
+            gateway.end_outage(guild_id)
+    finally:
+        gateway.guilds.late_s = 0.0
+        gateway.end_outage(guild_id)
+        gateway.release_guilds()
 
 
 # --- the reckoning --------------------------------------------------------------------------------------------------------
