@@ -148,6 +148,8 @@ class Job:
     error_params: dict[str, Param] | None = None
     card_message_id: MessageId | None = None
     result_message_id: MessageId | None = None
+    #: False: what is stored of its recipe or its needs cannot be read, so it cannot be drawn.
+    is_readable: bool = True
 
     @property
     def is_erased(self) -> bool:

@@ -107,9 +107,18 @@ class JobStore(Protocol):
         ...
 
     async def settle_failed(
-        self, job_id: JobId, code: ErrorCode, params: Mapping[str, Param], *, attempt_id: AttemptId | None = None
+        self,
+        job_id: JobId,
+        code: ErrorCode,
+        params: Mapping[str, Param],
+        *,
+        attempt_id: AttemptId | None = None,
+        is_waiting: bool = False,
     ) -> bool:
-        """FAILED, refunded, with a FAILURE in the outbox; False when it was over already."""
+        """FAILED, refunded, with a FAILURE in the outbox; False when it was over already.
+
+        `attempt_id`: only while it is in this attempt. `is_waiting`: only while it waits.
+        """
         ...
 
     async def requeue(

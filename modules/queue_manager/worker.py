@@ -10,7 +10,7 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass, short_id
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
 from modules.domain.servers import InMemory
@@ -22,7 +22,7 @@ from modules.queue_manager.lease import Lease, LeaseLostError
 from modules.queue_manager.open_runs import OpenRuns
 from modules.queue_manager.outcomes import RunOutcome
 from modules.queue_manager.scheduler import ServerView, pick
-from modules.queue_manager.verdicts import verdicts_for_lost
+from modules.queue_manager.verdicts import Fail, verdicts_for_lost
 from modules.queue_manager.vitals import Vitals
 
 log = structlog.get_logger(__name__)
@@ -244,7 +244,11 @@ class Worker:
         """Recover what is open, then claim, post and follow until the server fails or we stop."""
         async with asyncio.TaskGroup() as tasks:
             for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
-                self._begin(attempt, tasks, is_found=True)
+                await self._fail_unreadable(attempt)
+                if attempt.jobs:
+                    self._begin(attempt, tasks, is_found=True)
+                else:  # its jobs are gone from the database
+                    await self._crew.jobs.end_attempt(attempt.id, None, has_begun=False)
             while self._vitals.is_usable and not self._is_stopping:
                 self._looked_at = self._crew.clock.monotonic()
                 await self._crew.switches.keep_fresh()
@@ -261,6 +265,17 @@ class Worker:
                 else:
                     await self._pause(self._runs.next_look_s())
             await self._let_go()
+
+    async def _fail_unreadable(self, attempt: Attempt) -> None:
+        """Of jobs whose stored form cannot be read nothing can be found again; those that share the attempt go on."""
+        fails = [
+            Fail(job_id=job.id, code=ErrorCode.UNEXPECTED, params={"incident": short_id(job.id)})
+            for job in attempt.jobs
+            if not job.is_readable
+        ]
+        for fail in fails:
+            self._log.error("job_unreadable", job_id=str(fail.job_id), attempt=str(attempt.id))
+        await self._crew.settlement.carry_out(attempt.id, fails)
 
     async def _check(self) -> None:
         """Ask the server. What it had loaded may have gone with a restart, and a model that is read anew is long silent."""

@@ -57,6 +57,14 @@ _LEAST_SERVED = (
 )
 
 
+class UnreadableJobsError(Exception):
+    """A batch was chosen with jobs that nobody can draw; raised to undo the claim."""
+
+    def __init__(self, job_ids: Sequence[JobId]) -> None:
+        super().__init__()
+        self.job_ids = job_ids
+
+
 def claim(
     connection: Connection,
     server: ServerName,
@@ -67,7 +75,10 @@ def claim(
     max_people: int,
     now: datetime,
 ) -> Attempt | None:
-    """See `JobStore.claim`; runs exclusively. None as well while another boot's lease on the server lives."""
+    """See `JobStore.claim`; runs exclusively. None as well while another boot's lease on the server lives.
+
+    Raises UnreadableJobsError.
+    """
     if not exact_keys or _is_leased_to_another(connection, server, boot_id, now):
         return None
     people = _least_served(connection, exact_keys, barred, max_people)
@@ -147,6 +158,8 @@ def _carry_out(
     _book(connection, pick)
     tell(connection, Topic.QUEUE)
     jobs = {row.id: job_of(row) for row in taken}
+    if unreadable := [job_id for job_id, taken_job in jobs.items() if not taken_job.is_readable]:
+        raise UnreadableJobsError(unreadable)
     return Attempt(
         id=attempt_id, server=server, boot_id=boot_id, jobs=tuple(jobs[job_id] for job_id in pick.job_ids), claimed_at=now
     )

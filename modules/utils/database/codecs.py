@@ -8,15 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import Dimensions
+from modules.domain.images import BlobId, Dimensions
 from modules.domain.jobs import AttemptId, Job, JobId, JobRequest, JobState, Origin, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, InteractionId, MessageId, UserId
-from modules.domain.recipes import Lora, ModelName, Recipe
+from modules.domain.recipes import Lora, ModelName, Recipe, Seed, WorkflowName
 from modules.domain.records import FormDefaults, MessageKind, OutboxItem
 from modules.utils.database.types import AnyRow, JsonValue
 
 #: Of the JSON below. Raise it when a field changes its meaning; fields may come (with a default) and go without.
 RECIPE_VERSION = 1
+#: What a job needs whose own needs cannot be read.
+UNREADABLE_NEEDS = frozenset({"unreadable"})
+_ORIGINS = frozenset(origin.value for origin in Origin)
 _RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
 
 
@@ -87,18 +90,29 @@ def row_of_request(request: JobRequest) -> dict[str, object]:
 
 
 def work_of(row: AnyRow) -> WorkClass:
-    """The work of a row of `job`."""
+    """The work of a row of `job`. No server has what an unreadable one needs."""
     return WorkClass(
         exact_key=row.exact_key,
         heavy_key=row.heavy_key,
-        needs=frozenset(row.needs),
+        needs=frozenset(row.needs) if _is_list_of_text(row.needs) else UNREADABLE_NEEDS,
         is_mergeable=row.is_mergeable,
         cost_s=row.cost_s,
     )
 
 
 def job_of(row: AnyRow) -> Job:
-    """A row of `job`."""
+    """A row of `job`, whatever stands in it: one that cannot be read (any more) says so in `is_readable`.
+
+    So it can be shown and counted, and whoever would draw it ends it instead; everybody else's jobs go on.
+    """
+    try:
+        recipe = recipe_from_json(row.recipe)
+        is_readable = _is_list_of_text(row.needs) and _fits(recipe, row)
+    except FulletError:
+        is_readable = False
+    if not is_readable:
+        recipe = _recipe_beside(row)
+    params = row.error_params
     return Job(
         id=JobId(row.id),
         seq=row.seq,
@@ -107,9 +121,10 @@ def job_of(row: AnyRow) -> Job:
         guild_id=GuildId(row.guild_id),
         display_name=row.display_name,
         language=row.language,
-        recipe=recipe_from_json(row.recipe),
+        recipe=recipe,
+        is_readable=is_readable,
         work=work_of(row),
-        origin=Origin(row.origin),
+        origin=Origin(row.origin) if row.origin in _ORIGINS else Origin.IMAGINE,
         state=JobState(row.state),
         channel_id=ChannelId(row.channel_id),
         parent_id=_job_id(row.parent_id),
@@ -124,10 +139,36 @@ def job_of(row: AnyRow) -> Job:
         server=None if row.server is None else ServerName(row.server),
         attempt_id=None if row.attempt_id is None else AttemptId(row.attempt_id),
         error_code=row.error_code,
-        error_params=row.error_params,
+        error_params=params if isinstance(params, dict) else None,
         card_message_id=_message_id(row.card_message_id),
         result_message_id=_message_id(row.result_message_id),
     )
+
+
+def _recipe_beside(row: AnyRow) -> Recipe:
+    """What the columns beside an unreadable recipe still tell. Its workflow is none, so nothing is ever drawn by it."""
+    return Recipe(
+        workflow=WorkflowName(""),
+        model=ModelName(""),
+        prompt=row.prompt,
+        size=None,
+        seed=Seed(0),
+        steps=1,
+        cfg=1.0,
+        count=row.picture_count,
+        source=None if row.source_id is None else BlobId(row.source_id),
+        reference=None if row.reference_id is None else BlobId(row.reference_id),
+    )
+
+
+def _fits(recipe: Recipe, row: AnyRow) -> bool:
+    """Whether it has the types on which the places of pictures in an attempt depend."""
+    stored = row.recipe
+    return isinstance(stored["prompt"], str) and isinstance(stored["seed"], int) and recipe.count == row.picture_count
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def outbox_item_of(row: AnyRow) -> OutboxItem:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Connection, bindparam, select, update
 
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Picture
-from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
+from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass, short_id
 from modules.domain.people import ChannelId, MessageId, UserId
 from modules.domain.ports import Clock, Decide
 from modules.domain.queue import QueueSnapshot
@@ -19,6 +20,8 @@ from modules.utils.database import acceptance, archive, claims, leases, lookups,
 from modules.utils.database.conditions import IS_OWED, IS_SHOWN
 from modules.utils.database.engine import Engine
 from modules.utils.database.tables import job, outbox
+
+log = structlog.get_logger(__name__)
 
 _HANG = update(job).where(job.c.id == bindparam("this_job"))
 
@@ -83,12 +86,18 @@ class SqlJobStore:
         barred: Collection[JobId] = (),
         max_people: int = 128,
     ) -> Attempt | None:
-        """Choose and take a batch in one exclusive transaction."""
-        if not exact_keys:
-            return None
-        return await self._engine.exclusive(
-            claims.claim, server, boot_id, exact_keys, decide, barred=barred, max_people=max_people, now=self._clock.now()
-        )
+        """Choose and take a batch in one exclusive transaction; what cannot be read is failed, and the others go on."""
+        while exact_keys:
+            try:
+                return await self._engine.exclusive(
+                    claims.claim, server, boot_id, exact_keys, decide, barred=barred, max_people=max_people, now=self._clock.now()
+                )
+            except claims.UnreadableJobsError as found:
+                unreadable = found.job_ids
+            for job_id in unreadable:
+                log.error("job_unreadable", job_id=str(job_id))
+                await self.settle_failed(job_id, ErrorCode.UNEXPECTED, {"incident": short_id(job_id)}, is_waiting=True)
+        return None
 
     async def attempt(self, attempt_id: AttemptId) -> Attempt | None:
         """An attempt with its jobs as they now stand."""
@@ -109,10 +118,18 @@ class SqlJobStore:
         return await self._engine.write(settling.settle_generated, attempt_id, job_id, pictures, report, self._clock.now())
 
     async def settle_failed(
-        self, job_id: JobId, code: ErrorCode, params: Mapping[str, Param], *, attempt_id: AttemptId | None = None
+        self,
+        job_id: JobId,
+        code: ErrorCode,
+        params: Mapping[str, Param],
+        *,
+        attempt_id: AttemptId | None = None,
+        is_waiting: bool = False,
     ) -> bool:
-        """FAILED, refunded, with a FAILURE in the outbox; with `attempt_id` only while the job is in that attempt."""
-        return await self._engine.exclusive(settling.settle_failed, job_id, code, params, attempt_id, self._clock.now())
+        """FAILED, refunded, with a FAILURE in the outbox; only in this attempt, or only while it waits, where that is said."""
+        return await self._engine.exclusive(
+            settling.settle_failed, job_id, code, params, attempt_id, self._clock.now(), is_waiting=is_waiting
+        )
 
     async def requeue(
         self,

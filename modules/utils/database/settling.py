@@ -103,9 +103,19 @@ def settle_failed(
     params: Mapping[str, Param],
     attempt_id: AttemptId | None,
     now: datetime,
+    *,
+    is_waiting: bool = False,
 ) -> bool:
     """See `JobStore.settle_failed`; runs exclusively."""
-    failed = move(connection, job_id, JobState.FAILED, of_attempt=attempt_id, error_code=code.value, error_params=dict(params))
+    failed = move(
+        connection,
+        job_id,
+        JobState.FAILED,
+        of_attempt=attempt_id,
+        only_from={JobState.QUEUED} if is_waiting else None,
+        error_code=code.value,
+        error_params=dict(params),
+    )
     if failed is None:
         return False
     if failed.attempt_id is not None:

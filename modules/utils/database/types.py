@@ -56,10 +56,13 @@ class Json(TypeDecorator[JsonValue]):
         return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
-        """The inverse."""
+        """The inverse. None for text that is no JSON: one such row must not keep all the others from being read."""
         if value is None:
             return None
-        read: JsonValue = json.loads(value)
+        try:
+            read: JsonValue = json.loads(value)
+        except ValueError:
+            return None
         return read
 
 
