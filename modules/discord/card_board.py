@@ -50,6 +50,8 @@ class LiveCard:
     is_final: bool = False  #: this face is the last; then the card is left alone
     is_released: bool = False  #: the courier has taken it over
     is_lost: bool = False  #: somebody deleted the message
+    reposts: int = 0  #: times that its message was found deleted: each new one needs a nonce of its own
+    is_wordless: bool = False  #: Discord refuses what its person typed
     has_no_place: bool = False  #: its channel is gone; waits to be moved
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 

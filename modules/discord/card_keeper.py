@@ -14,6 +14,7 @@ from modules.discord.house import House
 from modules.discord.pace import ChannelPace
 from modules.discord.posting import Attached, Post, nonce_for, posted_at
 from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
+from modules.discord.refused_words import wordless
 from modules.discord.views.queue_card import PREVIEW_FILE, CardFace, CardState, queue_card
 from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
@@ -290,13 +291,16 @@ class CardKeeper:
         face = card.face
         files = [Attached(name=PREVIEW_FILE, data=card.preview)] if face.preview and card.preview else []
         spec = spec_of(self._house.catalogue.models(), card.job)
-        view = queue_card(card.job, face, spec, self._voices.speaking(card.job.language))
+        texts = self._voices.speaking(card.job.language)
+        view = queue_card(wordless(card.job, texts) if card.is_wordless else card.job, face, spec, texts)
         old = card.message_id
         if old is not None and not card.is_lost and self._is_young(old):
             await self._post.edit(card.channel_id, old, view, files)
         else:
             # The nonce names the message before it: a repeat after a crash is the same message, a new card is a new one.
-            nonce = nonce_for(card.job.id, f"card {old or 0}")
+            # The nonce of a message that was deleted is refused for minutes, so whoever posts after that needs another.
+            again = f" {card.reposts}" if card.reposts else ""
+            nonce = nonce_for(card.job.id, f"card {old or 0}{again}")
             card.message_id = await self._post.send(card.channel_id, view, files, nonce=nonce)
             await self._house.jobs.set_card(card.job.id, card.message_id)
             if old is not None and not card.is_lost:
@@ -330,12 +334,16 @@ class CardKeeper:
         match refusal.kind:
             case RefusalKind.MESSAGE_GONE:
                 card.is_lost = True
+                card.reposts += 1
             case RefusalKind.PLACE_GONE:
                 log.warning("card_place_gone", job_id=str(card.job.id))
                 card.has_no_place = True
                 if card.is_over or card.is_final:
                     self.board.drop(card.job.id)
-            case RefusalKind.WRONG | RefusalKind.TOO_LARGE:
+            case RefusalKind.CONTENT_REFUSED if not card.is_wordless:
+                log.warning("card_words_refused", job_id=str(card.job.id))
+                card.is_wordless = True
+            case RefusalKind.WRONG | RefusalKind.TOO_LARGE | RefusalKind.CONTENT_REFUSED | RefusalKind.ANSWERED:
                 log.error("card_refused", job_id=str(card.job.id), exc_info=error)
                 card.shown = card.face  # the same would be refused again; the next change gets its chance
                 card.not_before = now + RETRY_S

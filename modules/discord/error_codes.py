@@ -8,7 +8,14 @@ from __future__ import annotations
 import aiohttp
 import discord
 
-from modules.discord.refusals import MAX_GUILD_CHANNELS, MISSING_ACCESS, MISSING_PERMISSIONS, RefusalKind, refusal_of
+from modules.discord.refusals import (
+    INVALID_FORM,
+    MAX_GUILD_CHANNELS,
+    MISSING_ACCESS,
+    MISSING_PERMISSIONS,
+    RefusalKind,
+    refusal_of,
+)
 from modules.domain.errors import ErrorCode, FulletError
 
 #: Server-wide two-factor authentication is on and the account that owns the application has none. Source: Discord developer
@@ -37,6 +44,9 @@ def fullet_error_for(error: BaseException, *, missing: str | None = None) -> Ful
             refusal = refusal_of(error)
             if refusal.kind is RefusalKind.LATER:
                 return FulletError(ErrorCode.DISCORD_BUSY, wait_s=refusal.retry_after_s or "")
+            is_bug = isinstance(error, discord.HTTPException) and error.code == INVALID_FORM
+            if refusal.kind is RefusalKind.CONTENT_REFUSED and not is_bug:
+                return FulletError(ErrorCode.CONTENT_REFUSED)
             return None
         case aiohttp.ClientError() | ConnectionError() | TimeoutError():
             return FulletError(ErrorCode.DISCORD_BUSY, wait_s="")

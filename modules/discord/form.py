@@ -24,6 +24,7 @@ from modules.discord.drafts import (
 )
 from modules.discord.failures import Failures
 from modules.discord.house import House
+from modules.discord.refused_words import once_more_without_words
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act
 from modules.discord.views.forms import FormName, Submission, find_form, strength_field, strengths_form, words_form
@@ -196,8 +197,13 @@ class GenerationForm:
         spec = self._spec(draft)
         faults = [self._worded(typed, fault, texts) for typed, fault in faults_of(draft, spec, self._house.catalogue)]
         said = texts(note) if note else ""
-        view = generation_form(draft, spec, models, self._house.catalogue, texts, faults=faults, note=said, looks=looks)
-        await interaction.edit_original_response(view=view)
+
+        async def show(with_words: bool) -> None:
+            shown = draft if with_words else replace(draft, prompt=texts("card.words_refused"), negative_prompt="")
+            view = generation_form(shown, spec, models, self._house.catalogue, texts, faults=faults, note=said, looks=looks)
+            await interaction.edit_original_response(view=view)
+
+        await once_more_without_words(show)
         newest = await self._drafts.load(UserId(interaction.user.id), self._house.clock.now())
         if newest is not None and newest != draft:
             await self._show(interaction, newest, looks=looks, note=note)  # a quicker press overtook this one

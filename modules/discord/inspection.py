@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import discord
 
-from modules.discord.guilds import GuildView
-from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.guilds import UNKNOWN_GUILD, GuildView
+from modules.discord.refusals import DISCORD_TROUBLE, MISSING_ACCESS
 from modules.discord.rights import NEEDED_RIGHTS
 from modules.discord.session_channels import session_categories
 from modules.discord.session_starts import FREE_SHARE
@@ -50,9 +50,9 @@ async def _intents(client: discord.Client) -> Sequence[Finding]:
 async def _guild(client: discord.Client, guild_id: int) -> Sequence[Finding]:
     try:
         guild = await client.fetch_guild(guild_id)
-    except discord.NotFound:
-        return [_wrong("guild_unknown", str(guild_id))]
-    except discord.Forbidden:
+    except (discord.NotFound, discord.Forbidden) as error:
+        if error.code not in {UNKNOWN_GUILD, MISSING_ACCESS}:
+            raise  # Cloudflare's or Discord's own trouble says nothing of the guild
         return [_wrong("guild_unknown", str(guild_id))]
     assert client.user is not None
     view = GuildView(guild=guild, me=await guild.fetch_member(client.user.id), channels=await guild.fetch_channels())

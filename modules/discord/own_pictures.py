@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import discord
 
 from modules.discord.answers import defer_privately, defer_quietly, show_privately
 from modules.discord.drafts import Drafts
 from modules.discord.house import House
 from modules.discord.posting import Attached, Post
+from modules.discord.refused_words import once_more_without_words, wordless
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.typed_windows import TypedWindows
 from modules.discord.views.notices import notice
@@ -42,7 +45,12 @@ class OwnPictures:
         jobs = await self._house.jobs.jobs(user_id=UserId(interaction.user.id), states=ACTIVE_STATES, newest_first=False)
         all_places = await self._house.studio.places() if any(job.state is JobState.QUEUED for job in jobs) else {}
         places = {job.id: all_places.get(job.id) for job in jobs}
-        await interaction.edit_original_response(view=queue_list(jobs, places, self._house.catalogue.models(), texts))
+
+        async def show(with_words: bool) -> None:
+            shown = jobs if with_words else [wordless(job, texts) for job in jobs]
+            await interaction.edit_original_response(view=queue_list(shown, places, self._house.catalogue.models(), texts))
+
+        await once_more_without_words(show)
 
     async def show_history(self, interaction: discord.Interaction, argument: str = "") -> None:
         """A page of what they had made, newest first; `argument` is the `seq` to go on from, in base 36."""
@@ -59,9 +67,14 @@ class OwnPictures:
         )
         entries = [await self._entry(job) for job in jobs[:PAGE]]
         older = jobs[PAGE - 1].seq if len(jobs) > PAGE else None
-        view = history_card(entries, older, texts, is_newest=not argument)
-        files = [entry.thumbnail.as_file() for entry in entries if entry.thumbnail]
-        await interaction.edit_original_response(view=view, attachments=files)
+
+        async def show(with_words: bool) -> None:
+            shown = entries if with_words else [replace(entry, job=wordless(entry.job, texts)) for entry in entries]
+            view = history_card(shown, older, texts, is_newest=not argument)
+            files = [entry.thumbnail.as_file() for entry in entries if entry.thumbnail]
+            await interaction.edit_original_response(view=view, attachments=files)
+
+        await once_more_without_words(show)
 
     async def send_again(self, interaction: discord.Interaction, job: Job) -> None:
         """What could not be delivered, once more, to its person's session. Raises JOB_NOT_YOURS, PICTURE_GONE, and what making a
@@ -98,8 +111,13 @@ class OwnPictures:
     async def show_recipe(self, interaction: discord.Interaction, job: Job) -> None:
         """A job's recipe, to read, copy and keep."""
         texts = await self._voices.for_person(interaction)
-        view = recipe_card(job, spec_of(self._house.catalogue.models(), job), texts)
-        await show_privately(interaction, view, [recipe_file(job).as_file()])
+
+        async def show(with_words: bool) -> None:
+            shown = job if with_words else wordless(job, texts)
+            view = recipe_card(shown, spec_of(self._house.catalogue.models(), job), texts)
+            await show_privately(interaction, view, [recipe_file(job).as_file()])  # files are not read for words
+
+        await once_more_without_words(show)
 
     async def erase(self, interaction: discord.Interaction) -> None:
         """Forget this person: what waits is cancelled first, then everything stored goes."""

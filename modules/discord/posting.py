@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import re
@@ -14,6 +13,7 @@ from uuid import UUID
 import discord
 from discord import ui
 
+from modules.discord.refusals import is_gone
 from modules.discord.views.buttons import TEMPLATE, Act, Press
 from modules.domain.jobs import JobId, base36
 from modules.domain.people import ChannelId, InteractionId, MessageId, UserId
@@ -78,9 +78,12 @@ class Post:
         )
 
     async def delete(self, channel_id: ChannelId, message_id: MessageId) -> None:
-        """Remove a message; one that is gone is no error."""
-        with contextlib.suppress(discord.NotFound):
+        """Remove a message; one that is gone is no error. Raises `DISCORD_TROUBLE`: a 404 alone does not say that it is gone."""
+        try:
             await self._message(channel_id, message_id).delete()
+        except discord.NotFound as error:
+            if not is_gone(error):
+                raise
 
     async def direct_channel(self, user_id: UserId) -> ChannelId:
         """The person's direct messages. Raises `DISCORD_TROUBLE`; that they are closed shows only when sending."""
@@ -149,6 +152,11 @@ def job_id_of(message: discord.Message) -> JobId | None:
 def is_result_of(message: discord.Message, job_id: JobId) -> bool:
     """Whether a message is this job's result. Only results have "Delete"; its `attachments` are empty (see `message_files`)."""
     return any(press.act is Act.DELETE and press.job_id == job_id for press in presses_of(message))
+
+
+def is_refusal_of(message: discord.Message, job_id: JobId) -> bool:
+    """Whether a message tells that Discord does not take this job's result. The only others with "Send again" are private."""
+    return any(press.act is Act.SEND_AGAIN and press.job_id == job_id for press in presses_of(message))
 
 
 def is_failure_of(message: discord.Message, job_id: JobId) -> bool:

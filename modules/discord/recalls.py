@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import discord
 
@@ -15,6 +16,7 @@ from modules.discord.house import House
 from modules.discord.message_files import MessageFile, files_of
 from modules.discord.posting import Attached, texts_of
 from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.refused_words import once_more_without_words
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act, Press
 from modules.discord.views.notices import notice
@@ -48,8 +50,13 @@ class Recalls:
             await show_privately(interaction, notice(texts("recall.none")))
             return
         file = Attached(name=RECIPE_FILE, data=recipe.text.encode("utf-8", "replace"))
-        view = written_card(recipe, self._spec(recipe.draft), texts)
-        await show_privately(interaction, view, [file.as_file()])
+
+        async def show(with_words: bool) -> None:
+            bare = replace(recipe.draft, prompt=texts("card.words_refused"), negative_prompt="")
+            shown = recipe if with_words else replace(recipe, draft=bare)
+            await show_privately(interaction, written_card(shown, self._spec(recipe.draft), texts), [file.as_file()])
+
+        await once_more_without_words(show)
 
     async def press(self, interaction: Interaction, press: Press) -> None:
         """One of the buttons under such a recipe, or "start from its prompt" under a picture whose job is gone."""

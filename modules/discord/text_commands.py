@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import discord
 from discord.ext import commands
+
+from modules.discord.refusals import is_gone
 
 
 class TextContext(commands.Context[Any]):
@@ -17,7 +18,11 @@ class TextContext(commands.Context[Any]):
     async def answer(self, sentence: str) -> None:
         """A reply, or its new text; a reply that somebody deleted meanwhile is written anew."""
         if self._said is not None:
-            with contextlib.suppress(discord.NotFound):
+            try:
                 self._said = await self._said.edit(content=sentence)
+            except discord.NotFound as error:
+                if not is_gone(error):
+                    raise
+            else:
                 return
         self._said = await self.reply(sentence, mention_author=False)

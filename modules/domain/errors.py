@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     PICTURE_GONE = "picture_gone"
     RESULT_TOO_LARGE = "result_too_large"  # megapixels, limit
     MESSAGE_OUT_OF_REACH = "message_out_of_reach"
+    CONTENT_REFUSED = "content_refused"
     REFERENCE_NOT_TAKEN = "reference_not_taken"  # model
     # the queue
     ACTIVE_LIMIT_REACHED = "active_limit_reached"  # limit

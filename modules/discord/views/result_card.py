@@ -62,6 +62,12 @@ def result_controls(job: Job, pictures: int, texts: Texts, offers: Collection[Wo
     return rows
 
 
+def refused_card(job: Job, texts: Texts) -> ui.LayoutView:
+    """Discord takes this result in no form. It holds nothing that its person typed, for that may be what is refused."""
+    again = button(Act.SEND_AGAIN, texts("button.send_again"), job.id, emoji="📨")
+    return layout(ui.TextDisplay(mention(job.user_id)), container(Accent.RED, texts("card.refused"), row(again)))
+
+
 def failure_card(job: Job, sentence: str, spec: ModelSpec | None, texts: Texts, *, with_mention: bool) -> ui.LayoutView:
     """What happened and what to do, where the queue card was or, with a mention, as a new message."""
     controls = [button(Act.RETRY, texts("button.retry"), job.id, emoji="🔁")]
