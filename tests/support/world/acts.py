@@ -20,6 +20,7 @@ class Trouble(StrEnum):
     COMFY_RESTARTS = "ComfyUI restarts"  #: just before the act: queue and history are gone, files stay
     COMFY_AWAY = "ComfyUI is away"  #: from just before the act on, for a while; it goes on working
     DISCORD_AWAY = "Discord is away"
+    GUILD_GONE = "the guild is gone for now"  #: 403 and 404 that say nothing of the channel, and no guild in the cache
     DATABASE_AWAY = "the database is away"
 
 

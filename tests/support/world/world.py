@@ -56,6 +56,10 @@ LOOK_S = 0.5
 OVER = frozenset({JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.FAILED, JobState.CANCELLED})
 
 
+class NeverCameError(AssertionError):
+    """A fact that was waited for stayed away for longer than anything takes."""
+
+
 _disks: list[Disk] = []
 
 
@@ -87,14 +91,18 @@ class Life:
     engine: Engine
     operations: Operations
     courier: Courier
+    runs_engine: bool = True
+    runs_courier: bool = True
     seen: list[Event] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
-            group.create_task(self.engine.run())
-            group.create_task(self.courier.run())
+            if self.runs_engine:
+                group.create_task(self.engine.run())
+            if self.runs_courier:
+                group.create_task(self.courier.run())
 
     async def _watch(self) -> None:
         async with self.engine.events() as events:
@@ -114,7 +122,12 @@ class World:
         limits: Limits | None = None,
         intervals: Intervals | None = None,
         is_alone: bool = True,
+        is_split: bool = False,
+        restart_s: float = RESTART_S,
+        outage_s: float = OUTAGE_S,
+        long_s: float = LONG_S,
     ) -> None:
+        """`is_split`: the courier is a process of its own, so that each of the two dies alone."""
         self.clock = VirtualClock()
         self.acts = Acts(plan or {}, cause=self._cause)
         self.comfys = [FakeComfy(f"gpu-{number}", self.clock, batch=batch) for number in range(1, servers + 1)]
@@ -124,7 +137,10 @@ class World:
         self.bugs: list[BaseException] = []
         self._limits = limits or Limits(active_per_person=50, queue_length=1_000)
         self._intervals = intervals or Intervals()
-        self._is_alone = is_alone
+        self._is_alone = is_alone and not is_split
+        self._is_split = is_split
+        self.couriers: list[Life] = []  #: the lives of the courier's process, where it has one
+        self.restart_s, self._outage_s, self._long_s = restart_s, outage_s, long_s
         self._next_interaction = 1_000
 
     @property
@@ -140,7 +156,19 @@ class World:
     # --- the program ----------------------------------------------------------------------------------------------------
 
     def begin(self, *, servers: Sequence[FakeComfy] | None = None) -> Life:
-        """Start the program (once more)."""
+        """Start the program (once more); with split roles the gateway's process, and at first the courier's too."""
+        life = self._live(self.lives, self.comfys if servers is None else servers, runs_courier=not self._is_split)
+        if self._is_split and not self.couriers:
+            self.begin_courier()
+        return life
+
+    def begin_courier(self) -> Life:
+        """Start the courier's own process (once more)."""
+        return self._live(self.couriers, [], runs_engine=False)
+
+    def _live(
+        self, lives: list[Life], servers: Sequence[FakeComfy], *, runs_engine: bool = True, runs_courier: bool = True
+    ) -> Life:
         process = Process(on_death=lambda: None)
         store = InlineEngine(the_disk(), self.acts, process)
         database = Database(store, self.clock)
@@ -154,16 +182,24 @@ class World:
             timeout_s=TIMEOUT_S,
             is_alone=self._is_alone,
             intervals=self._intervals,
-            rng=random.Random(len(self.lives)),
+            rng=random.Random(len(lives)),
         )
-        ports = [ComfyPort(comfy, self.acts, process) for comfy in (self.comfys if servers is None else servers)]
+        ports = [ComfyPort(comfy, self.acts, process) for comfy in servers]
         engine = Engine(crew, ports, self._limits)
         operations = Operations(crew, engine)
         life = Life(
-            process, store, database, crew, engine, operations, self._courier(database, crew, engine, operations, process)
+            process,
+            store,
+            database,
+            crew,
+            engine,
+            operations,
+            self._courier(database, crew, engine, operations, process),
+            runs_engine,
+            runs_courier,
         )
         process.on_death = lambda: self._end(life)
-        self.lives.append(life)
+        lives.append(life)
         life.task = asyncio.get_running_loop().create_task(life.run())
         life.task.add_done_callback(lambda task: self._bury(life, task))
         return life
@@ -195,7 +231,7 @@ class World:
             cast(Any, NoGuilds()),
             house,
             cast(Any, PostPort(self.discord, self.acts, process)),
-            cast(Any, OpenRooms()),
+            cast(Any, OpenRooms(self.discord)),
             NoCards(),
             Voices(the_phrases(), database.people),
             Exports(None),
@@ -220,13 +256,20 @@ class World:
 
     async def supervise(self) -> None:
         """Start the program again whenever it died, as systemd does."""
+        await self._supervise(self.lives, self.begin)
+
+    async def supervise_courier(self) -> None:
+        """The same for the courier's process."""
+        await self._supervise(self.couriers, self.begin_courier)
+
+    async def _supervise(self, lives: list[Life], begin: Callable[[], Life]) -> None:
         while True:
-            life = self.life
+            life = lives[-1]
             assert life.task is not None
             await asyncio.wait([life.task])
-            await asyncio.sleep(RESTART_S)
-            if self.life is life:
-                self.begin()
+            await asyncio.sleep(self.restart_s)
+            if lives[-1] is life:
+                begin()
 
     def _cause(self, trouble: Trouble) -> None:
         match trouble:
@@ -235,21 +278,25 @@ class World:
                     comfy.restart()
             case Trouble.COMFY_AWAY:
                 for comfy in self.comfys:
-                    comfy.go_away(OUTAGE_S)
+                    comfy.go_away(self._outage_s)
             case Trouble.DISCORD_AWAY:
-                self.discord.go_away(OUTAGE_S)
+                self.discord.go_away(self._outage_s)
+            case Trouble.GUILD_GONE:
+                self.discord.lose_guild(self._outage_s)
             case Trouble.DATABASE_AWAY:
-                self.lose_database(OUTAGE_S)
+                self.lose_database(self._outage_s)
             case Trouble.DIES_BEFORE | Trouble.DIES_AFTER | Trouble.ANSWER_LOST:
                 pass  # the act itself sees to it
 
     def lose_database(self, seconds: float) -> None:
-        """For this life, for a while."""
-        store = self.life.store
-        store.is_away = True
+        """For those who live now, for a while."""
+        stores = [lives[-1].store for lives in (self.lives, self.couriers) if lives]
+        for store in stores:
+            store.is_away = True
 
         def back() -> None:
-            store.is_away = False
+            for store in stores:
+                store.is_away = False
 
         asyncio.get_running_loop().call_later(seconds, back)
 
@@ -283,7 +330,7 @@ class World:
                 life.process.check()
                 return (await life.engine.submit(request)).job.id
             except ProcessDied:
-                await asyncio.sleep(RESTART_S + 1.0)
+                await asyncio.sleep(self.restart_s + 1.0)
             except FulletError as refusal:
                 if refusal.code is not ErrorCode.DATABASE_UNAVAILABLE:
                     raise
@@ -322,12 +369,13 @@ class World:
 
     async def until(self, is_so: Callable[[], bool], what: str = "it") -> None:
         """Wait for a fact; time costs nothing here."""
-        deadline = self.clock.monotonic() + LONG_S
+        deadline = self.clock.monotonic() + self._long_s
         while not is_so():
             if self.bugs:
                 raise AssertionError(f"the program ended by itself: {self.bugs[0]!r}") from self.bugs[0]
             if self.clock.monotonic() > deadline:
-                raise AssertionError(f"{what} never came: {[(short_id(one.id), one.state.value) for one in self.jobs()]}")
+                states = [(short_id(one.id), one.state.value) for one in self.jobs()]
+                raise NeverCameError(f"{what} never came: {states}")
             await asyncio.sleep(LOOK_S)
 
     async def until_over(self, *job_ids: JobId) -> list[Job]:
@@ -405,14 +453,17 @@ def in_world(play: Callable[[World], Awaitable[None]], world: Callable[[], World
         loop = asyncio.get_running_loop()
         helpers = [loop.create_task(comfy.work()) for comfy in stage.comfys]
         helpers.append(loop.create_task(stage.supervise()))
+        if stage.couriers:
+            helpers.append(loop.create_task(stage.supervise_courier()))
         try:
             await play(stage)
         finally:
             for task in helpers:
                 task.cancel()
-            for life in stage.lives:
+            lives = [*stage.lives, *stage.couriers]
+            for life in lives:
                 stage.kill(life)
-            tasks = [life.task for life in stage.lives if life.task is not None]
+            tasks = [life.task for life in lives if life.task is not None]
             _, left = await asyncio.wait([*helpers, *tasks], timeout=60)
             if left:
                 raise AssertionError(f"the program cannot be stopped: {left}")
