@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 #: Outputs and uploads are kept so long after they were last written: looking into what just happened stays possible.
 KEPT_S = 3600.0
+#: What the database does not know was erased or archived, was drawn before it was lost, or is another bot's. By then nobody waits
+#: for it: a courier gives up after a day.
+UNKNOWN_KEPT_S = 7 * 24 * 3600.0
 TIDY_EVERY_S = 600.0
 #: After it nobody looks for a picture on the server any more: it is stored here, or never will be.
 OVER = frozenset({JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.FAILED, JobState.CANCELLED})
@@ -41,7 +44,7 @@ class Driver(Protocol):
 class Tidying:
     """Removes files only on servers that this process drives, and of attempts that the database calls over.
 
-    Whatever the database does not know is left alone: it may be another bot's. Recovery looks for the files of open attempts
+    What the database does not know may be another bot's, so it goes only after a week. Recovery looks for the files of open attempts
     (durability.md), so an attempt that is still open keeps them, whatever became of its jobs.
     """
 
@@ -61,24 +64,32 @@ class Tidying:
     async def tidy(self, name: ServerName) -> None:
         """Once over one server; what does not succeed is left to the next time."""
         try:
-            outputs = await self._remove_outputs(name)
-            uploads = 0 if outputs is None else await self._files[name].remove_uploads(KEPT_S)
+            outputs = await self._remove_outputs(name, KEPT_S, self._is_over)
+            if outputs is None:
+                return
+            outputs += await self._remove_outputs(name, UNKNOWN_KEPT_S, self._is_unknown) or 0
+            uploads = await self._files[name].remove_uploads(KEPT_S)
         except FulletError as error:
             log.info("server_not_tidied", server=name, error=error.code.value)
             return
         if outputs or uploads:
             log.info("server_tidied", server=name, attempts=outputs, uploads=uploads)
 
-    async def _remove_outputs(self, name: ServerName) -> int | None:
+    async def _remove_outputs(
+        self, name: ServerName, older_than_s: float, may_go: Callable[[AttemptId], Awaitable[bool]]
+    ) -> int | None:
         """How many; None where the server cannot."""
         removed, after = 0, ""
-        while found := await self._files[name].old_outputs(after, KEPT_S):
-            over = [attempt_id for attempt_id in found if await self._is_over(attempt_id)]
-            removed += await self._files[name].remove_outputs(over) if over else 0
+        while found := await self._files[name].old_outputs(after, older_than_s):
+            free = [attempt_id for attempt_id in found if await may_go(attempt_id)]
+            removed += await self._files[name].remove_outputs(free) if free else 0
             if str(found[-1]) <= after:
                 break  # no pages in order: not ours to guess
             after = str(found[-1])
         return None if found is None else removed
+
+    async def _is_unknown(self, attempt_id: AttemptId) -> bool:
+        return await self._jobs.attempt(attempt_id) is None
 
     async def _is_over(self, attempt_id: AttemptId) -> bool:
         attempt = await self._jobs.attempt(attempt_id)

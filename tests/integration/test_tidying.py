@@ -14,10 +14,10 @@ from sqlalchemy import update
 from modules.domain.catalogue import Wish, WorkflowKind
 from modules.domain.images import BlobId
 from modules.domain.jobs import JobId, JobState, ServerName
-from modules.domain.people import MessageId
+from modules.domain.people import MessageId, UserId
 from modules.domain.recipes import ModelName
 from modules.domain.records import MessageKind
-from modules.queue_manager.tidying import KEPT_S, Tidying
+from modules.queue_manager.tidying import KEPT_S, UNKNOWN_KEPT_S, Tidying
 from modules.sandbox.comfy_server import ComfySandbox
 from modules.sandbox.comfy_server.faults import Match
 from modules.sandbox.comfy_server.objects import PackState
@@ -38,9 +38,9 @@ def uploads(sandbox: ComfySandbox) -> set[str]:
     return {path.name for path in root.iterdir()} if root.is_dir() else set()
 
 
-def grow_old(sandbox: ComfySandbox) -> None:
-    """As if everything had been written some hours ago."""
-    moment = time.time() - KEPT_S * 3
+def grow_old(sandbox: ComfySandbox, age_s: float = KEPT_S * 3) -> None:
+    """As if everything had been written so long ago."""
+    moment = time.time() - age_s
     for path in [*sandbox.outputs.rglob("*"), *sandbox.inputs.rglob("*")]:
         os.utime(path, (moment, moment))
 
@@ -91,6 +91,28 @@ async def test_what_the_database_does_not_know_stays(tmp_path: Path) -> None:
         grow_old(gpu)
         await tidying(side).tidy(ONE)
         assert folders(gpu) == strangers
+
+
+async def test_after_a_week_also_what_was_erased_goes_and_what_people_made_by_hand_stays(tmp_path: Path) -> None:
+    async with ComfySandbox(name="one", time_scale=0.01) as gpu, house_side(tmp_path, [gpu]) as side:
+        erased = await drawn(side)
+        await deliver(side)
+        await side.database.people.erase(UserId(1))
+        (gpu.outputs / "fullet" / "by hand").mkdir()
+        grow_old(gpu)
+        await tidying(side).tidy(ONE)
+        assert folders(gpu) == {erased, "by hand"}
+        grow_old(gpu, UNKNOWN_KEPT_S + 60)
+        await tidying(side).tidy(ONE)
+        assert folders(gpu) == {"by hand"}
+
+
+async def test_an_attempt_that_waits_for_a_week_keeps_its_files(tmp_path: Path) -> None:
+    async with ComfySandbox(name="one", time_scale=0.01) as gpu, house_side(tmp_path, [gpu]) as side:
+        attempt_id = await drawn(side)
+        grow_old(gpu, UNKNOWN_KEPT_S * 2)
+        await tidying(side).tidy(ONE)
+        assert folders(gpu) == {attempt_id}
 
 
 async def test_more_than_a_page_is_tidied_in_one_go_also_behind_many_strangers(tmp_path: Path) -> None:
