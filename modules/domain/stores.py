@@ -5,7 +5,7 @@ Every method is one transaction and may raise DATABASE_UNAVAILABLE; a cancelled 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -313,8 +313,11 @@ class PeopleStore(Protocol):
         """The person's own distinct prompts that contain `starting`, newest first."""
         ...
 
-    async def export(self, user_id: UserId) -> Mapping[str, object]:
-        """Everything stored about a person, as JSON-ready values."""
+    def export(self, user_id: UserId) -> AsyncIterator[tuple[str, Sequence[Mapping[str, object]]]]:
+        """Everything stored about a person, as JSON-ready rows by the name of what they tell of.
+
+        In pages, so that nobody's past has to fit into memory: a name may come again. Jobs oldest first.
+        """
         ...
 
     async def erase(self, user_id: UserId) -> None:

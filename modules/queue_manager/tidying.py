@@ -44,7 +44,7 @@ class Driver(Protocol):
 class Tidying:
     """Removes files only on servers that this process drives, and of attempts that the database calls over.
 
-    What the database does not know may be another bot's, so it goes only after a week. Recovery looks for the files of open attempts
+    What the database does not know may be another bot's, so it goes only after a week. Recovery looks for files of open attempts
     (durability.md), so an attempt that is still open keeps them, whatever became of its jobs.
     """
 

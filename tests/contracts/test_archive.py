@@ -20,7 +20,7 @@ from modules.utils.database.tables import archived_job, attempt, blob, erasure, 
 from tests.support.builders import SteeredClock, a_person, a_picture, a_recipe, a_report, a_request, a_snowflake
 from tests.support.full_database import HEAVY_USER, Filling, fill
 from tests.support.queue_integrity import broken_rules
-from tests.support.queue_steps import accepted, claimed, delivered, exactly, generated, submitted
+from tests.support.queue_steps import accepted, claimed, delivered, exactly, exported, generated, submitted
 
 A_WHILE = 7 * 24 * 3600.0
 
@@ -52,7 +52,7 @@ async def test_what_was_over_leaves_the_table_of_the_queue_and_reads_as_before(d
     await database.jobs.cancel(cancelled.id)
     before = [await stored(database, one.id) for one in (sent, failed, cancelled)]
     pictures = await database.blobs.of_job(sent.id)
-    export = await database.people.export(person.user_id)
+    export = await exported(database, person.user_id)
     clock.advance(A_WHILE)
     [fresh] = await accepted(database, a_request(person, recipe=a_recipe("a lake")))
 
@@ -67,8 +67,8 @@ async def test_what_was_over_leaves_the_table_of_the_queue_and_reads_as_before(d
     assert await database.jobs.jobs(user_id=person.user_id, states={JobState.QUEUED}) == [fresh]
     assert await database.blobs.of_job(sent.id) == pictures
     assert await database.people.recent_prompts(person.user_id, "", 10) == ["a lake", "a barn", "a lighthouse at dusk", "a fox"]
-    after = await database.people.export(person.user_id)
-    assert json.dumps(after["jobs"][:3]) == json.dumps(export["jobs"])  # type: ignore[index]
+    after = await exported(database, person.user_id)
+    assert json.dumps(after["jobs"][:3]) == json.dumps(export["jobs"])
     assert after["pictures"] == export["pictures"]
     assert await broken_rules(database) == []
 
@@ -137,7 +137,7 @@ async def test_an_archived_person_is_forgotten_wholly(database: Database, clock:
 
     await database.people.erase(person.user_id)
 
-    assert "secret" not in json.dumps(await database.people.export(person.user_id))
+    assert "secret" not in json.dumps(await exported(database, person.user_id))
     assert await database.jobs.jobs(user_id=person.user_id) == []
     assert await database.jobs.job(old[0].id) is None
     assert [await rows(database, table) for table in (job, archived_job, blob, attempt, erasure)] == [0] * 5
@@ -192,7 +192,7 @@ async def test_erasing_many_jobs_hides_them_at_once_and_goes_on_after_a_kill(
         assert await again.jobs.jobs(user_id=HEAVY_USER) == []
         assert await again.jobs.job(newest.id) is None
         assert await again.people.recent_prompts(HEAVY_USER, "", 10) == []
-        export = await again.people.export(HEAVY_USER)
+        export = await exported(again, HEAVY_USER)
         assert (export["jobs"], export["pictures"], export["settings"]) == ([], [], [])
         [fresh] = await accepted(again, a_request(a_person(HEAVY_USER)))
         assert await again.jobs.jobs(user_id=HEAVY_USER) == [fresh]

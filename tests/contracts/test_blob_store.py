@@ -16,7 +16,7 @@ from modules.utils.database.retention import LOOKED_AT_ONCE
 from modules.utils.database.settling import keep_pictures
 from modules.utils.database.tables import last_picture
 from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_person, a_picture, a_recipe, a_request
-from tests.support.queue_steps import accepted, delivered, generated, oldest, submitted
+from tests.support.queue_steps import accepted, delivered, exported, generated, oldest, submitted
 
 
 async def test_a_picture_comes_back_byte_for_byte(database: Database) -> None:
@@ -78,7 +78,7 @@ async def test_a_reference_goes_with_its_picture_and_with_its_person(database: D
 
     erased = await database.blobs.put(a_picture(2))
     await database.blobs.keep_reference(person.user_id, erased)
-    export = json.loads(json.dumps(await database.people.export(person.user_id)))
+    export = json.loads(json.dumps(await exported(database, person.user_id)))
     assert [picture["id"] for picture in export["pictures"]] == [erased]
     await database.people.erase(person.user_id)
     assert await database.blobs.reference_of(person.user_id, FIRST_MOMENT) is None

@@ -21,7 +21,7 @@ from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
 from tests.support.builders import ROOMY, THE_GUILD, SteeredClock, a_person, a_picture, a_recipe, a_report, a_request, a_session
 from tests.support.queue_integrity import broken_rules
-from tests.support.queue_steps import accepted, delivered, exactly, generated, submitted
+from tests.support.queue_steps import accepted, delivered, exactly, exported, generated, submitted
 
 
 async def test_settings_come_back_and_can_be_changed(database: Database) -> None:
@@ -81,9 +81,9 @@ async def test_an_export_shows_everything_and_is_json(database: Database) -> Non
     [job] = await delivered(database, a_request(person, recipe=a_recipe("my secret garden", seed=2**64 - 1, source=source)))
     await accepted(database, a_request(a_person(), recipe=a_recipe("somebody else's")))
 
-    export = json.loads(json.dumps(await database.people.export(person.user_id)))
+    export = json.loads(json.dumps(await exported(database, person.user_id)))
 
-    assert export["user_id"] == str(person.user_id)
+    assert export["settings"][0]["user_id"] == str(person.user_id)
     assert export["settings"][0]["language"] == "es"
     assert export["sessions"][0]["user_id"] == str(person.user_id)
     [shown] = export["jobs"]
@@ -109,7 +109,7 @@ async def test_a_forgotten_person_leaves_no_words_and_no_pictures(database: Data
     assert [await database.blobs.get(blob_id) for blob_id in (source, upload, *blobs)] == [None, None, None]
     assert await database.people.recent_prompts(person.user_id, "", 10) == []
     assert await database.people.settings(person.user_id) == PersonSettings(user_id=person.user_id)
-    assert "secret" not in json.dumps(await database.people.export(person.user_id))
+    assert "secret" not in json.dumps(await exported(database, person.user_id))
     assert await database.jobs.job(mine.id) is None
     assert await database.jobs.job(theirs.id) is not None
     assert await database.blobs.last_of(other.user_id) is not None
@@ -124,9 +124,7 @@ async def test_forgetting_lifts_no_ban_and_resets_no_account(database: Database)
     await database.people.erase(person.user_id)
 
     assert await database.people.settings(person.user_id) == PersonSettings(user_id=person.user_id, is_banned=True)
-    assert (await database.people.export(person.user_id))["account"] == [
-        {"user_id": str(person.user_id), "vt": 8.0, "weight": 1.0}
-    ]
+    assert (await exported(database, person.user_id))["account"] == [{"user_id": str(person.user_id), "vt": 8.0, "weight": 1.0}]
     with pytest.raises(FulletError, match=ErrorCode.PERSON_BANNED.value):
         await database.jobs.accept(a_request(person), ROOMY)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -95,9 +96,17 @@ async def delivered(database: Database, *requests: JobRequest) -> list[Job]:
     return jobs
 
 
+async def exported(database: Database, user_id: UserId) -> dict[str, list[dict[str, Any]]]:
+    """All pages of an export together."""
+    whole: dict[str, list[dict[str, Any]]] = {}
+    async for name, page in database.people.export(user_id):
+        whole.setdefault(name, []).extend(dict(row) for row in page)
+    return {"jobs": [], "pictures": []} | whole
+
+
 async def vt_of(database: Database, user_id: UserId) -> float:
     """A person's account, as an export shows it."""
-    match await database.people.export(user_id):
+    match await exported(database, user_id):
         case {"account": [{"vt": float(vt)}]}:
             return vt
         case other:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from modules.discord.answers import defer_privately, show_privately
+from modules.discord.data_export import parts_of
 from modules.discord.drafts import Drafts
 from modules.discord.posting import Attached
 from modules.discord.suggestions import MAX_SUGGESTIONS, default_model, default_models, model_choices, size_choices
@@ -126,21 +125,25 @@ class MyPictures(commands.Cog):
 
     @mydata.command(name="export", description=_("command.mydata.export"))
     async def export(self, interaction: discord.Interaction) -> None:
-        """Everything stored about the person, as a file only they get."""
+        """Everything stored about the person, as files only they get: one, or for a long past one message after the other."""
         await defer_privately(interaction)
         texts = await self.bot.voices.for_person(interaction)
-        user_id = UserId(interaction.user.id)
-        now = self.bot.house.clock.now()
+        user_id, now = UserId(interaction.user.id), self.bot.house.clock.now()
         draft = await Drafts(self.bot.house.control).load(user_id, now)
-        stored = {
-            **await self.bot.house.people.export(user_id),
+        notes = {
             "draft": asdict(draft) if draft else None,
             "typed": await TypedWindows(self.bot.house.control).all_of(user_id, now),
         }
-        text = await asyncio.to_thread(json.dumps, stored, ensure_ascii=False, indent=2, default=str)
-        file = Attached(name="fullet-mydata.json", data=text.encode())
-        view = card(Accent.GREY, texts("mydata.exported"), ui.File(f"attachment://{file.name}"))
-        await show_privately(interaction, view, [file.as_file()])
+        async for part in parts_of(user_id, self.bot.house.people.export(user_id), notes):
+            file = Attached(name=part.name, data=part.data)
+            said = texts("mydata.exported") if part.is_last else ""
+            if not part.is_last or part.number > 1:
+                said = f"{texts('mydata.part', number=part.number)} {said}".rstrip()
+            view = card(Accent.GREY, said, ui.File(f"attachment://{file.name}"))
+            if part.number == 1:
+                await show_privately(interaction, view, [file.as_file()])
+            else:
+                await interaction.followup.send(view=view, file=file.as_file(), ephemeral=True)
 
     @mydata.command(name="erase", description=_("command.mydata.erase"))
     async def erase(self, interaction: discord.Interaction) -> None:

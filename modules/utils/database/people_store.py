@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
-from datetime import datetime
 
 from sqlalchemy import Connection, Integer, Table, bindparam, select
 
@@ -13,35 +12,25 @@ from modules.domain.ports import Clock
 from modules.domain.recipes import ModelName
 from modules.domain.records import GuildSettings, PersonSettings
 from modules.domain.stores import Change
-from modules.utils.database import erasing
+from modules.utils.database import erasing, exporting
 from modules.utils.database.codecs import forms_from_json, forms_to_json
 from modules.utils.database.engine import Engine
 from modules.utils.database.erasing import is_being_erased
+from modules.utils.database.exporting import Rows
 from modules.utils.database.steps import upsert
 from modules.utils.database.tables import (
-    account,
     archived_job,
-    blob,
     guild,
     job,
-    last_picture,
     person,
-    reference_picture,
-    session,
 )
-from modules.utils.database.types import AnyRow, AnySelect
+from modules.utils.database.types import AnySelect
 
 #: How far back the completion of prompts looks.
 PROMPTS_READ = 500
 #: Columns and the fields they hold; a row already has a `count` of its own, as every tuple does.
 _SETTINGS = {"picture_count" if field.name == "count" else field.name: field.name for field in fields(PersonSettings)}
 del _SETTINGS["user_id"]
-
-#: Pictures that one statement of an export names.
-READ_AT_ONCE = 500
-_PICTURES = select(
-    blob.c.id, blob.c.job_id, blob.c.picture_index, blob.c.format, blob.c.width_px, blob.c.height_px, blob.c.created_at
-)
 
 # Built once: building a statement takes longer than running one like these.
 _THE_PERSON = select(person).where(person.c.user_id == bindparam("of_user"))
@@ -83,9 +72,9 @@ class SqlPeopleStore:
         """The person's own distinct prompts that contain `starting` (in any case, in any script), newest first."""
         return await self._engine.read(_recent_prompts, user_id, starting, limit)
 
-    async def export(self, user_id: UserId) -> Mapping[str, object]:
-        """Everything stored about a person, as JSON-ready values."""
-        return await self._engine.read(_export, user_id)
+    def export(self, user_id: UserId) -> AsyncIterator[tuple[str, Rows]]:
+        """Everything stored about a person, as JSON-ready rows by the name of their table, in pages."""
+        return exporting.export(self._engine, user_id)
 
     async def erase(self, user_id: UserId) -> None:
         """Forget a person: settings, prompts, pictures. A ban and the account of service stay, or both could be shaken off."""
@@ -179,57 +168,3 @@ def _prompts_in(jobs: Table) -> AnySelect:
 
 #: The newest stand in the first.
 _PROMPTS = (_prompts_in(job), _prompts_in(archived_job))
-
-
-def _export(connection: Connection, user_id: UserId) -> Mapping[str, object]:
-    def rows(table_query: AnySelect) -> list[dict[str, object]]:
-        return [_json_ready(row) for row in connection.execute(table_query)]
-
-    jobs: dict[int, dict[str, object]] = {}
-    for table in (job, archived_job):  # in this order a job that is being archived is found in one of them
-        own = select(table).where(table.c.user_id == user_id, ~is_being_erased(table))
-        jobs |= {row.seq: _json_ready(row) for row in connection.execute(own)}
-    pictures = sorted(_pictures_of(connection, user_id), key=lambda picture: (picture.created_at, picture.id))
-    return {
-        "user_id": str(user_id),
-        "settings": rows(select(person).where(person.c.user_id == user_id)),
-        "account": rows(select(account).where(account.c.user_id == user_id)),
-        "sessions": rows(select(session).where(session.c.user_id == user_id)),
-        "jobs": [jobs[seq] for seq in sorted(jobs)],
-        "pictures": [_json_ready(picture) for picture in pictures],
-    }
-
-
-def _pictures_of(connection: Connection, user_id: UserId) -> Collection[AnyRow]:
-    """Everything a person made, uploaded for a job or for the next one, or is shown as their last picture."""
-    found: dict[str, AnyRow] = {}
-    uploads: set[str] = set()
-    for shown in (last_picture, reference_picture):
-        uploads.update(connection.execute(select(shown.c.blob_id).where(shown.c.user_id == user_id)).scalars())
-    for jobs in (job, archived_job):
-        own = (jobs.c.user_id == user_id, ~is_being_erased(jobs))
-        results = _PICTURES.join(jobs, jobs.c.id == blob.c.job_id).where(*own)
-        found |= {picture.id: picture for picture in connection.execute(results)}
-        for source in (jobs.c.source_id, jobs.c.reference_id):
-            uploads.update(connection.execute(select(source).where(*own, source.is_not(None))).scalars())
-    left = sorted(uploads - found.keys())
-    for first in range(0, len(left), READ_AT_ONCE):
-        these = _PICTURES.where(blob.c.id.in_(left[first : first + READ_AT_ONCE]))
-        found |= {picture.id: picture for picture in connection.execute(these)}
-    return found.values()
-
-
-def _json_ready(row: AnyRow) -> dict[str, object]:
-    """Instants in ISO 8601; ids as text, since JSON's usual readers cannot hold 64 bits."""
-    ready: dict[str, object] = {}
-    for name, value in row._mapping.items():
-        match value:
-            case datetime():
-                ready[name] = value.isoformat()
-            case None | bool() | float() | str() | list() | dict():
-                ready[name] = value
-            case int() if not name.endswith("_id"):
-                ready[name] = value
-            case _:
-                ready[name] = str(value)
-    return ready

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import Connection, insert, select
 
 from modules.ai.workflows.template import Library
-from modules.domain.jobs import Job, JobState, Origin, base36
+from modules.domain.jobs import Job, JobId, JobState, Origin, base36
 from modules.sandbox.discord_server.permissions import Permission
 from modules.sandbox.discord_server.world import Overwrite, OverwriteKind
+from modules.utils.database.tables import job as job_table
 from tests.support.front_side import Front, FrontDoor, a_png
 from tests.support.person import Modal, People, Person, Seen
 from tests.support.person_views import walk
@@ -313,3 +316,33 @@ async def test_my_data_can_be_taken_and_erased(front: Front, people: People) -> 
     await bruno.press(asked.message, "Erase everything")
     await bruno.wait_for_message(lambda m: "Nothing about you is stored" in m.text)
     assert not await front.database.blobs.of_job(job.id)
+
+
+async def test_an_export_too_large_for_one_file_comes_in_several_and_nothing_is_missing(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    job, _ = await delivered(front, bruno)
+    count = 6_000
+    await door.database.engine.write(copies_of, job.id, count)
+    await bruno.slash("mydata export", timeout=60)
+    last = await bruno.wait_for_message(lambda m: "This is everything stored about you" in m.text, timeout=60)
+    assert last.is_ephemeral
+    told = {event.d["id"]: Seen(event.d) for event in bruno.events if event.t in {"MESSAGE_CREATE", "MESSAGE_UPDATE"}}
+    parts = [m for m in told.values() if any(file.filename.startswith("fullet-mydata-") for file in m.files)]
+    assert len(parts) >= 2
+    jobs: list[int] = []
+    for part in parts:
+        assert (part.files[0].size or 0) <= 10 * 1024 * 1024
+        jobs += [row["seq"] for row in json.loads(await bruno.download(part.files[0].url)).get("jobs", [])]
+    assert len(jobs) == len(set(jobs)) == count + 1
+
+
+def copies_of(connection: Connection, job_id: JobId, count: int) -> None:
+    """So many jobs as that one, each with a long prompt of its own."""
+    [row] = connection.execute(select(job_table).where(job_table.c.id == job_id)).mappings()
+    prompt = "a fox in the snow " * 100
+    recipe = {**row["recipe"], "prompt": prompt}
+    same = {**row, "recipe": recipe, "prompt": prompt}
+    others = [{"id": uuid4(), "seq": row["seq"] + at, "interaction_id": row["interaction_id"] + at} for at in range(1, count + 1)]
+    connection.execute(insert(job_table), [same | other for other in others])
