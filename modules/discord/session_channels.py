@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import discord
 
@@ -27,6 +27,8 @@ _NEUTRAL_LETTERS = "bcdfghjkmnpqrstvwxz"
 
 _CATEGORY_NAME = re.compile(rf"{SESSIONS_CATEGORY}(?: (\d{{1,3}}))?", re.IGNORECASE)
 _NOT_FOR_NAMES = re.compile(r"[^\w-]+")
+
+_VIEW_CHANNEL = discord.Permissions(view_channel=True).value
 
 Overwrites = dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]
 
@@ -75,12 +77,25 @@ def _hidden(view: GuildView) -> Overwrites:
 
 def is_shown_to(channel: discord.TextChannel, user_id: int) -> bool:
     """Whether this very person was let in. Roles may let them in as well, but a session does not depend on those."""
-    return any(target.id == user_id and rights.view_channel for target, rights in channel.overwrites.items())
+    return _sight(channel).get(user_id) is True
 
 
 def is_hidden(channel: discord.abc.GuildChannel) -> bool:
     """Whether @everyone, the role with the guild's own id, cannot see it."""
-    return any(target.id == channel.guild.id and rights.view_channel is False for target, rights in channel.overwrites.items())
+    return _sight(channel).get(channel.guild.id) is False
+
+
+def _sight(channel: discord.abc.GuildChannel) -> Mapping[int, bool]:
+    """Id of a role or member -> whether the channel's overwrites show it to them or hide it from them.
+
+    Read from the numbers that Discord sent: `channel.overwrites` builds every right of every target anew (0.6 ms), and
+    whoever has none yet is looked for in all of them.
+    """
+    return {
+        overwrite.id: not overwrite.deny & _VIEW_CHANNEL
+        for overwrite in channel._overwrites  # discord.py offers the numbers nowhere else
+        if (overwrite.allow | overwrite.deny) & _VIEW_CHANNEL
+    }
 
 
 def owner_by_overwrites(channel: discord.TextChannel, bot_id: int) -> UserId | None:
@@ -90,9 +105,10 @@ def owner_by_overwrites(channel: discord.TextChannel, bot_id: int) -> UserId | N
     Roles can change that of a channel that exists, so it proves what a name or a topic cannot: whoever made the channel, nobody
     but this person, the bot and administrators can see it.
     """
-    if not is_hidden(channel):
+    sight = _sight(channel)
+    if sight.get(channel.guild.id) is not False:
         return None
-    let_in = {target.id for target, rights in channel.overwrites.items() if rights.view_channel}  # a role's id is nobody's
+    let_in = {target_id for target_id, is_shown in sight.items() if is_shown}  # a role's id is nobody's
     if bot_id not in let_in or len(let_in) != 2:
         return None
     return UserId(next(iter(let_in - {bot_id})))
