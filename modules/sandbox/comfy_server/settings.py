@@ -29,6 +29,7 @@ class SettingsArguments(TypedDict, total=False):
     has_jobs_api: bool
     shared_part: float | None
     history_delay_s: float
+    has_grain: bool
     is_windows: bool
 
 
@@ -51,6 +52,7 @@ class SandboxSettings:
     has_jobs_api: bool = True  #: servers before December 2025 lack `/api/jobs`
     shared_part: float | None = None  #: `a` of the batch cost for every family; None: by family and size
     history_delay_s: float = 0.004  #: between `execution_success` and the entry in the history, wall clock, as measured
+    has_grain: bool = False  #: saved pictures have grain, so that their files weigh what a photograph's do: 1.2 MB a megapixel
     is_windows: bool = False  #: folders in the lists of files are written with a backslash, as a server on Windows does
 
     def __post_init__(self) -> None:
