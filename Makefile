@@ -64,7 +64,7 @@ bench-scheduler: $(VENV)/.runtime ## Simulate a community under four scheduling 
 bench-fleet: $(VENV)/.dev ## The real program before four stand-in GPUs: busy, even, quick; with gates
 	@$(BIN)/python -m tools.bench_fleet $(ARGS)
 
-bench-queue: $(VENV)/.dev ## A restart with 500 waiting jobs, and memory over 10,000 jobs
+bench-queue: $(VENV)/.dev ## The queue with a million finished jobs, a restart with 500 waiting, memory over 10,000; with gates
 	@$(BIN)/python -m tools.bench_queue $(ARGS)
 
 soak: $(VENV)/.dev ## The long proofs: every pair of crashes, and a storm of 200 kills (hours)

@@ -16,7 +16,7 @@ from modules.utils.database.tables import archived_job, attempt, attempt_job, bl
 
 #: Jobs that are looked at in one read.
 LOOKED_AT_ONCE = 500
-_FIRST_JOBS, _MOST_JOBS = 20, 500
+_LEAST_JOBS, _MOST_JOBS = 20, 500
 
 _THESE = job.c.seq.in_(bindparam("these", expanding=True))
 _OLDEST = (
@@ -50,7 +50,7 @@ _FORGET_ATTEMPTS = delete(attempt).where(
 
 async def archive(engine: Engine, accepted_before: datetime) -> int:
     """See `JobStore.archive`."""
-    moved, after, pace = 0, 0, Pace(first=_FIRST_JOBS, most=_MOST_JOBS)
+    moved, after, pace = 0, 0, Pace(least=_LEAST_JOBS, most=_MOST_JOBS)
     while seqs := await engine.read(_look, after, accepted_before):
         after = seqs[-1]
         while seqs:

@@ -17,7 +17,6 @@ from modules.utils.database.codecs import job_of
 from modules.utils.database.conditions import IS_QUEUED
 from modules.utils.database.steps import SOURCES, least_waiting_vt
 from modules.utils.database.tables import account, attempt, attempt_job, fairness, job, lease
-from modules.utils.database.types import AnyRow
 from modules.utils.database.wakeups import Topic, tell
 
 _SEEN = (
@@ -97,26 +96,28 @@ def read_snapshot(connection: Connection, *conditions: ColumnElement[bool]) -> Q
     rows = connection.execute(_SNAPSHOT.where(*conditions) if conditions else _SNAPSHOT).all()
     if not rows:
         return QueueSnapshot(jobs=(), accounts={}, floor=connection.execute(select(fairness.c.floor)).scalar_one())
-    return QueueSnapshot(
-        jobs=tuple(_waiting_job(row) for row in rows),
-        accounts={row.user_id: Account(user_id=row.user_id, vt=row.vt, weight=row.weight) for row in rows},
-        floor=rows[0].floor,
-    )
-
-
-def _waiting_job(row: AnyRow) -> WaitingJob:
-    return WaitingJob(
-        id=row.id,
-        user_id=row.user_id,
-        seq=row.seq,
-        exact_key=row.exact_key,
-        heavy_key=row.heavy_key,
-        cost_s=row.cost_s,
-        rows=row.picture_count,
-        is_mergeable=row.is_mergeable,
-        skips=row.skips,
-        runs_alone=row.runs_alone,
-    )
+    jobs: list[WaitingJob] = []
+    accounts: dict[UserId, Account] = {}
+    # by position: with thousands of rows, looking up each name takes longer than the query
+    for *seen, vt, weight, _floor in rows:
+        job_id, user_id, seq, exact_key, heavy_key, cost_s, pictures, is_mergeable, skips, runs_alone = seen
+        jobs.append(
+            WaitingJob(
+                id=job_id,
+                user_id=user_id,
+                seq=seq,
+                exact_key=exact_key,
+                heavy_key=heavy_key,
+                cost_s=cost_s,
+                rows=pictures,
+                is_mergeable=is_mergeable,
+                skips=skips,
+                runs_alone=runs_alone,
+            )
+        )
+        if user_id not in accounts:
+            accounts[user_id] = Account(user_id=user_id, vt=vt, weight=weight)
+    return QueueSnapshot(jobs=tuple(jobs), accounts=accounts, floor=rows[0].floor)
 
 
 def _is_leased_to_another(connection: Connection, server: ServerName, boot_id: BootId, now: datetime) -> bool:

@@ -34,7 +34,7 @@ from modules.utils.database.types import AnyRow, AnySelect
 
 #: Jobs that are looked at in one read.
 LOOKED_AT_ONCE = 500
-_FIRST_JOBS, _MOST_JOBS = 10, 200
+_LEAST_JOBS, _MOST_JOBS = 10, 200
 
 _OF_USER = job.c.user_id == bindparam("of_user")
 _IS_OVER = ~is_in(*ACTIVE_STATES)
@@ -132,7 +132,7 @@ def _scrub(connection: Connection, row: AnyRow) -> None:
 
 
 async def _erase_jobs(engine: Engine, jobs: Table, user_id: UserId, up_to_seq: int) -> None:
-    after, pace = 0, Pace(first=_FIRST_JOBS, most=_MOST_JOBS)
+    after, pace = 0, Pace(least=_LEAST_JOBS, most=_MOST_JOBS)
     remove = _remove if jobs is job else _remove_archived
     while rows := await engine.read(_look, _of_person(jobs), user_id, after, up_to_seq):
         after = rows[-1].seq

@@ -15,21 +15,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: What one transaction of a long work aims at. The bound that people notice is 100 ms, and a disk has slow moments.
-AIM_S = 0.02
+AIM_S = 0.03
 
 
 class Pace:
-    """How much the next transaction takes on: as much as the last ones did in AIM_S, and never twice as much as before."""
+    """How much the next transaction takes on: as much as the last ones did in AIM_S, and never twice as much as before.
 
-    def __init__(self, *, first: int, most: int) -> None:
-        self.size = first
+    `least`: so little costs hardly more than the commit itself, so that taking on less would only make more commits.
+    """
+
+    def __init__(self, *, least: int, most: int) -> None:
+        self.size = least
+        self._least = least
         self._most = most
 
     def note(self, done: int, held_s: float) -> None:
         """A transaction that did so much took so long, in seconds."""
         fitting = done * AIM_S / held_s if held_s > 0 else self._most
         if fitting < self.size or done >= self.size:  # a last, small piece says nothing of a large one
-            self.size = max(1, int(min(fitting, 2 * self.size, self._most)))
+            self.size = max(self._least, int(min(fitting, 2 * self.size, self._most)))
 
 
 async def held(

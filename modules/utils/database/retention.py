@@ -17,8 +17,8 @@ from modules.utils.database.types import AnySelect
 
 #: Pictures that are looked at in one read.
 LOOKED_AT_ONCE = 500
-#: Bytes of pictures in one transaction, to begin with and at most. SQLite reads every page that it sets free.
-_FIRST_BYTES, _MOST_BYTES = 4_000_000, 64_000_000
+#: Bytes of pictures in one transaction, at least and at most. SQLite reads every page that it sets free.
+_LEAST_BYTES, _MOST_BYTES = 4_000_000, 64_000_000
 #: What a picture costs beside its bytes: its row, its places in the indexes, the questions whether it is needed.
 _ROW_BYTES = 50_000
 
@@ -82,7 +82,7 @@ async def _oldest_within(engine: Engine, keep_bytes: int) -> Age | None:
 
 async def _forget(engine: Engine, before: Age, forget: Delete) -> int:
     """Delete what is older, each picture looked at once."""
-    age, gone, pace = _BEFORE_ALL, 0, Pace(first=_FIRST_BYTES, most=_MOST_BYTES)
+    age, gone, pace = _BEFORE_ALL, 0, Pace(least=_LEAST_BYTES, most=_MOST_BYTES)
     while rows := [row for row in await engine.read(_look, _OLDEST, age) if (row[0].at, row[0].id) < (before.at, before.id)]:
         age = rows[-1][0]
         while rows:
