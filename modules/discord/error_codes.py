@@ -52,3 +52,9 @@ def fullet_error_for(error: BaseException, *, missing: str | None = None) -> Ful
             return FulletError(ErrorCode.DISCORD_BUSY, wait_s="")
         case _:
             return None
+
+
+def passes_by_itself(error: BaseException) -> bool:
+    """Decide whether a call to Discord failed for a reason that says nothing of what was asked: another try may work."""
+    known = fullet_error_for(error)
+    return known is not None and known.code is ErrorCode.DISCORD_BUSY

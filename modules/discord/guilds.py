@@ -15,7 +15,7 @@ from typing import cast
 
 import discord
 
-from modules.discord.refusals import MISSING_ACCESS, UNKNOWN_CHANNEL, RefusalKind, refusal_of
+from modules.discord.refusals import MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL
 from modules.domain.people import ChannelId, GuildId, UserId
 
 # Source: Discord developer documentation, "JSON error codes".
@@ -126,7 +126,7 @@ class Guilds:
         try:
             channel = await self._client.fetch_channel(channel_id)
         except (discord.NotFound, discord.Forbidden) as error:
-            if refusal_of(error).kind is RefusalKind.PLACE_GONE:
+            if error.code in {UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS}:
                 return None
             raise
         except discord.InvalidData:

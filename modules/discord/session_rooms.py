@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import discord
 import structlog
 
-from modules.discord.error_codes import fullet_error_for
+from modules.discord.error_codes import fullet_error_for, passes_by_itself
 from modules.discord.guilds import Guilds, GuildView
 from modules.discord.house import DiscordOptions, House
 from modules.discord.refusals import DISCORD_TROUBLE, INVALID_FORM, MAX_GUILD_CHANNELS, RefusalKind, refusal_of
@@ -195,7 +195,7 @@ class SessionRooms:
             try:
                 await self._guilds.delete_channel(session.channel_id, "idle session")
             except (discord.HTTPException, discord.RateLimited) as error:
-                if refusal_of(error).kind is RefusalKind.LATER:
+                if passes_by_itself(error):
                     raise
                 log.warning(
                     "session_not_closed", guild_id=session.guild_id, channel_id=session.channel_id, reason=str(error)[:200]
@@ -318,7 +318,7 @@ class SessionRooms:
 
     async def _why_not_made(self, error: discord.HTTPException, guild_id: GuildId) -> Exception:
         """The named cause; for a missing right Discord is asked which, for our picture of the roles may be old."""
-        if refusal_of(error).kind is not RefusalKind.PLACE_GONE:
+        if refusal_of(error).kind is not RefusalKind.PLACE_GONE or passes_by_itself(error):
             return _worded(error, None)
         view = await self._view(guild_id, fresh=True)
         places = [view.me.guild_permissions, *(category.permissions_for(view.me) for category in session_categories(view))]
@@ -342,6 +342,6 @@ class SessionRooms:
 
 def _worded(error: discord.HTTPException, missing: str | None) -> Exception:
     """Our own error for a refusal that stays, so that its cause is told; what passes by itself stays as it is."""
-    if refusal_of(error).kind is RefusalKind.LATER:
+    if passes_by_itself(error):
         return error
     return fullet_error_for(error, missing=missing) or error

@@ -125,7 +125,7 @@ class Sessions(commands.Cog):
                 if again is not None:
                     await self.bot.house.jobs.move_channel(session.user_id, again.channel_id)
                     await self.bot.cards.moved(session.user_id, again.channel_id)
-        except (FulletError, discord.HTTPException) as error:
+        except (FulletError, *DISCORD_TROUBLE) as error:
             log.warning("session_not_reopened", channel_id=channel.id, reason=type(error).__name__)
 
     @commands.Cog.listener()

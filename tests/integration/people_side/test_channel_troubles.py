@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modules.discord.rights import NEEDED_RIGHTS, RIGHTS_TO_CREATE
+from modules.domain.jobs import JobState
 from modules.domain.people import UserId
 from modules.sandbox.discord_server.demo import EVERYONE
 from modules.sandbox.discord_server.permissions import Permission
@@ -112,3 +113,25 @@ async def test_a_display_name_of_any_kind_gets_a_session(door: FrontDoor, front:
     bruno = await people.be("bruno")
     await bruno.rename(nick=shown)
     assert "<#" in await refused(bruno)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"status": 403, "body": "<html>Cloudflare</html>"}, {"code": 40333}, {"status": 429, "via": False}],
+    ids=["a page of a proxy", "40333", "429"],
+)
+async def test_while_discord_is_in_trouble_a_result_waits_for_its_channel_and_goes_into_no_private_message(
+    door: FrontDoor, front: Front, people: People, trouble: dict[str, object]
+) -> None:
+    """What says nothing of the channel is worth another try; private messages are for channels that cannot be had."""
+    ana, elena = await people.be("ana"), await people.be("elena")
+    await refused(ana)
+    job = await front.studio.only_job()
+    door.spoil(CREATE, times=3, **trouble)
+    await elena.delete_channel(str(job.channel_id))
+    await ana.wait_until_gone(str(job.channel_id))
+    await front.studio.draw(job)
+    await front.until_state(job.id, JobState.DELIVERED)
+    result = await ana.wait_for_message(lambda m: m.pictures)
+    assert result.channel_id == (await ana.wait_for_channel("session-ana")).id
+    assert [m for m in await ana.messages("dm") if m.pictures] == []
