@@ -21,9 +21,6 @@ from modules.domain.errors import ErrorCode, FulletError
 #: Server-wide two-factor authentication is on and the account that owns the application has none. Source: Discord developer
 #: documentation, "JSON error codes" and "Permissions".
 TWO_FACTOR_REQUIRED = 60003
-#: Cloudflare or Discord in trouble, nothing about the channel; so is a page of HTML, which has no code. Source: discord-api-docs
-#: #6473.
-CLOUDFLARE_BLOCKED = 40333
 
 
 def fullet_error_for(error: BaseException, *, missing: str | None = None) -> FulletError | None:
@@ -38,8 +35,6 @@ def fullet_error_for(error: BaseException, *, missing: str | None = None) -> Ful
             return FulletError(ErrorCode.CHANNEL_LIMIT_REACHED)
         case discord.Forbidden(code=code) if code in {MISSING_PERMISSIONS, MISSING_ACCESS}:
             return FulletError(ErrorCode.PERMISSION_MISSING, permission=missing or "")
-        case discord.HTTPException(status=403 | 404, code=code) if code in {0, CLOUDFLARE_BLOCKED}:
-            return FulletError(ErrorCode.DISCORD_BUSY, wait_s="")
         case discord.HTTPException() | discord.RateLimited():
             refusal = refusal_of(error)
             if refusal.kind is RefusalKind.LATER:
