@@ -168,6 +168,7 @@ FILE_FAULTS = frozenset(
         "picture_needed",
         "role_duplicate",
         "role_missing",
+        "role_shared",
         "role_unused",
         "text_unassigned",
     }

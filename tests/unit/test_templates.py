@@ -166,6 +166,16 @@ def test_values_fed_by_primitive_nodes_are_written_into_the_primitives() -> None
     assert targets(template, Role.SEED) == [("51", "value")]
 
 
+def test_one_number_for_both_sides_is_a_fault_at_the_start_and_not_at_every_picture() -> None:
+    graph = recorded("sd15_txt2img")
+    graph["50"] = {"class_type": "PrimitiveInt", "inputs": {"value": 512}}
+    graph["5"]["inputs"] |= {"width": ["50", 0], "height": ["50", 0]}
+    assert fault(graph) == ("role_shared", "50", "width, height")
+    graph["51"] = {"class_type": "PrimitiveInt", "inputs": {"value": 512}}
+    graph["5"]["inputs"]["height"] = ["51", 0]
+    assert targets(read(graph), Role.HEIGHT) == [("51", "value")]
+
+
 def test_a_title_or_a_class_in_the_manifest_finds_what_walking_cannot_tell_apart() -> None:
     graph = recorded("sd15_txt2img")
     graph["20"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "always in this style", "clip": ["4", 1]}}

@@ -143,6 +143,7 @@ def find_shape(
     targets = {role: _locked(graph, role, locks[role]) if role in locks else walk.targets(role) for role in Role}
     for target in (target for found in targets.values() for target in found if target.node not in reachable):
         raise GraphError("node_unused", target.node, target.input)  # a lock on something the picture does not depend on
+    _refuse_shared_places(targets)
     return Shape(
         picture=picture,
         output=output_node,
@@ -154,6 +155,17 @@ def find_shape(
         later_sizes=_later_sizes(reachable, main, targets, is_said=Role.WIDTH in locks or Role.HEIGHT in locks),
         empty_latent=walk.latent if walk.latent is not None and "batch_size" in reachable[walk.latent].inputs else None,
     )
+
+
+def _refuse_shared_places(targets: Mapping[Role, tuple[Target, ...]]) -> None:
+    """Raise GraphError where two roles write to one place, such as one number that is both sides: the second would win, and every
+    picture would have another size than asked."""
+    owners: dict[Target, Role] = {}
+    for role, places in targets.items():
+        for place in places:
+            if place in owners:
+                raise GraphError("role_shared", place.node, f"{owners[place].value}, {role.value}")
+            owners[place] = role
 
 
 def _later_sizes(
