@@ -53,6 +53,9 @@ WAITING_FACTOR = 3
 #: Silent for this many times what the attempt should take counts as hung.
 SILENCE_FACTOR = 6
 
+#: How often a healthy server is asked where a prompt stands before that counts as not to be learnt.
+STATUS_TRIES = 4
+
 _SERVER_AWAY = frozenset(
     {ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI, ErrorCode.SERVER_UNAUTHORISED}
 )
@@ -103,7 +106,7 @@ class AttemptRun:
         self._is_suspect = is_suspect
         self._first_steps = FirstSteps()
         self._has_sampled = False
-        self._was_found = False
+        self.was_found = False  #: left open by an earlier life of ours, which may never have posted it
         self._collector = Collector(
             attempt, server, tools.jobs, tools.events, self._worked_s, fetch_again_s=tools.intervals.fetch_again_s
         )
@@ -155,9 +158,9 @@ class AttemptRun:
 
     async def resume(self) -> RunOutcome:
         """An attempt left open by a crash or an outage: find out what became of it, then go on from there."""
-        self._was_found = True
+        self.was_found = True
         try:
-            report = await self._server.report(self.attempt.id)
+            report = await self._report()
             self._log.info("attempt_found", phase=report.phase.value, jobs=len(self.attempt.jobs))
             if not await self.owed():
                 return await self._tidy_up(report)
@@ -203,6 +206,17 @@ class AttemptRun:
         if await self._is_lost(error):
             return await self._lost(error.code)
         return await (self.give_up(error.code) if answer is None else self._go_on_beside(answer))
+
+    async def _report(self) -> RunReport:
+        """Where the prompt stands. A bad answer of a healthy server is no word of the prompt: ask again."""
+        for tries in range(1, STATUS_TRIES):
+            try:
+                return await self._server.report(self.attempt.id)
+            except ServerAnswerError as error:
+                if await self._is_lost(error):
+                    raise
+            await asyncio.sleep(self._tools.intervals.fetch_again_s * 2 ** (tries - 1))
+        return await self._server.report(self.attempt.id)
 
     async def _is_lost(self, error: FulletError) -> bool:
         """Whether the server is away, its health asked where an answer of it leaves room for doubt."""
@@ -262,7 +276,7 @@ class AttemptRun:
         self.is_occupying = False
         self._tools.changed()
         await asyncio.sleep(self._tools.intervals.look_again_s)
-        report = await self._server.report(self.attempt.id)
+        report = await self._report()
         self.is_occupying = True
         if report.phase is RunPhase.UNKNOWN:
             await self._server.cancel(self.attempt.id)
@@ -304,7 +318,7 @@ class AttemptRun:
 
     def _worked_s(self) -> float | None:
         """Seconds since its start; None where we did not see that."""
-        if self.started_monotonic is None or self._was_found:
+        if self.started_monotonic is None or self.was_found:
             return None
         return self._tools.clock.monotonic() - self.started_monotonic
 
@@ -331,7 +345,7 @@ class AttemptRun:
 
     async def _stopped(self) -> RunReport:
         while True:
-            report = await self._server.report(self.attempt.id)
+            report = await self._report()
             if report.phase not in _UNDER_WAY:
                 return report
             await asyncio.sleep(self._tools.intervals.stopping_poll_s)

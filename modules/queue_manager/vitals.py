@@ -98,7 +98,8 @@ class Vitals:
                 self._stuck.add(run.attempt.id)
                 self._lose(ErrorCode.GPU_BROKEN)
             case RunOutcome.RESTARTED:
-                if self._breaker.failed(self._crew.clock.monotonic()):
+                # What an earlier life of ours left open may never have been posted, so that it is unknown says nothing.
+                if not run.was_found and self._breaker.failed(self._crew.clock.monotonic()):
                     self._lose(ErrorCode.SERVER_BROKEN)
             case RunOutcome.NODE_FAILED:
                 self._note_node_error(run)

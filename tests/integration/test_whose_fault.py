@@ -17,7 +17,8 @@ from modules.ai.client import TRIES
 from modules.domain.errors import ErrorCode
 from modules.domain.events import JobRequeued, JobStranded, ServerLost, ServerTrouble
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
-from modules.domain.jobs import JobId, JobState
+from modules.domain.jobs import Job, JobId, JobState
+from modules.domain.queue import Pick, QueueSnapshot
 from modules.sandbox.comfy_server import ComfySandbox, Match
 from tests.support.comfy import png
 from tests.support.house_side import HouseSide, house_side
@@ -148,6 +149,24 @@ async def test_with_every_server_away_people_are_told_so(tmp_path: Path) -> None
         assert not (await house.ask(2)).place.is_moment_open
 
 
+async def test_batches_that_a_killed_life_of_ours_never_posted_say_nothing_against_the_server(tmp_path: Path) -> None:
+    def one_job(snapshot: QueueSnapshot) -> Pick:
+        first = snapshot.jobs[0]
+        return Pick(job_ids=(first.id,), exact_key=first.exact_key, heavy_key=first.heavy_key, charges={first.user_id: 1.0})
+
+    async with ComfySandbox(name="gpu-1", time_scale=0.0) as gpu:
+        async with house_side(tmp_path, [gpu]) as earlier:
+            await earlier.operations.pause(ADMIN)
+            jobs = [(await earlier.ask(user)).job for user in range(1, 5)]
+            keys = [job.work.exact_key for job in jobs]
+            for _ in jobs:  # written down, as always, before anything is sent; then the kill
+                assert await earlier.database.jobs.claim(earlier.servers[0].name, earlier.crew.boot_id, keys, one_job)
+        async with house_side(tmp_path, [gpu]) as house:
+            await house.operations.resume(ADMIN)
+            assert await over(house, *(job.id for job in jobs)) == [(GOOD, None)] * 4
+            assert_nobody_was_told_that_a_server_is_away(house)
+
+
 # --- a server that is really away -----------------------------------------------------------------------------------------
 
 
@@ -262,3 +281,17 @@ async def test_one_persons_broken_wishes_do_not_make_a_server_suspect(tmp_path: 
         jobs = [(await house.ask(1, f"broken {number}")).job.id for number in range(6)]
         assert await over(house, *jobs) == [(JobState.FAILED, ErrorCode.NODE_FAILED.value)] * 6
         assert house.engine.workers[house.servers[0].name].status().state == "healthy"
+
+
+async def test_a_node_error_goes_once_to_the_other_server_and_then_fails(tmp_path: Path) -> None:
+    async with (
+        ComfySandbox(name="gpu-1", time_scale=0.0) as one,
+        ComfySandbox(name="gpu-2", time_scale=0.0) as two,
+        house_side(tmp_path, [one, two]) as house,
+    ):
+        for gpu in (one, two):
+            gpu.fail("node_error", times=None, match=Match(text="broken"), message="mat1 and mat2 shapes cannot be multiplied")
+        job: Job = await house.until((await house.ask(1, "broken")).job.id)
+        assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.NODE_FAILED.value)
+        assert [len(gpu.journal.prompts) for gpu in (one, two)] == [1, 1]
+        assert all("mat1 and mat2" in told.detail for told in troubles(house))
