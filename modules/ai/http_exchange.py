@@ -31,6 +31,9 @@ MIB = 1024 * 1024
 #: Most bytes of an answer that holds one short object, or none.
 SMALL_BYTES = 1 * MIB
 _IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: aiohttp stops reading from a connection that has twice this waiting, and begins again when it is taken: with its own 64 KiB a
+#: picture of 1.2 MB is stopped some ten times, which costs a sixth of the processor time of reading it (2.9 instead of 3.4 ms).
+_READ_BUFFER_BYTES = 1024 * 1024
 
 
 class NotConnectedError(ServerAnswerError):
@@ -66,7 +69,11 @@ class HttpExchange:
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            self._base_url, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            self._base_url,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER_BYTES,
         )
         return self
 

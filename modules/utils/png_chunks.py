@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 #: How every file begins.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -40,13 +41,12 @@ def repacked(data: bytes, *, texts: Mapping[str, str]) -> bytes | None:
         header, pixels = _picture_in(data)
     except (ValueError, struct.error):
         return None
-    if not _is_whole(_HEADER.unpack(header), pixels):
+    if not _is_whole(_HEADER.unpack(header), [chunk.payload for chunk in pixels]):
         return None
-    parts = [SIGNATURE, *_written(b"IHDR", header)]
+    parts: list[bytes | memoryview] = [SIGNATURE, *_written(b"IHDR", header)]
     for keyword, text in texts.items():
         parts += _written(b"iTXt", keyword.encode("latin-1") + _PLAIN_ITXT + text.encode())
-    for payload in pixels:
-        parts += _written(b"IDAT", payload)
+    parts += [chunk.whole for chunk in pixels]  # their CRCs were just proven: nothing is calculated or copied twice
     return b"".join([*parts, *_written(b"IEND", b"")])
 
 
@@ -57,7 +57,7 @@ def lacks_rows(data: bytes) -> bool:
     """
     try:
         chunks = list(_chunks(data, are_proven=False))
-        header = next(payload for kind, payload in chunks if kind == b"IHDR")
+        header = next(chunk.payload for chunk in chunks if chunk.kind == b"IHDR")
         width, height, depth, colours, *how = _HEADER.unpack(header)
     except (ValueError, struct.error, StopIteration):
         return False
@@ -66,8 +66,8 @@ def lacks_rows(data: bytes) -> bool:
     missing: int = (1 + (width * depth * _CHANNELS[colours] + 7) // 8) * height
     stream = zlib.decompressobj()
     try:
-        for payload in (payload for kind, payload in chunks if kind == b"IDAT"):
-            packed = payload
+        for chunk in (chunk for chunk in chunks if chunk.kind == b"IDAT"):
+            packed: bytes | memoryview = chunk.payload
             while packed and missing > 0:
                 missing -= len(stream.decompress(packed, _PIECE_BYTES))
                 packed = stream.unconsumed_tail
@@ -76,37 +76,46 @@ def lacks_rows(data: bytes) -> bool:
     return missing > 0
 
 
-def _picture_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
+class _Chunk(NamedTuple):
+    """One chunk of a file, as views of the file's own bytes."""
+
+    kind: bytes
+    payload: memoryview
+    whole: memoryview  #: with its length, kind and CRC
+
+
+def _picture_in(data: bytes) -> tuple[bytes, Sequence[_Chunk]]:
     """The one header and the packed pixels; other chunks are passed by. Raises ValueError or struct.error if it is not plain."""
     header, pixels, is_ended = b"", [], False
-    for number, (kind, payload) in enumerate(_chunks(data)):
+    for number, chunk in enumerate(_chunks(data)):
+        kind = chunk.kind
         if (number == 0) != (kind == b"IHDR") or is_ended or kind in _CHANGES_THE_PICTURE or number > _MAX_CHUNKS:
             raise ValueError("not a plain file")
         if kind == b"IHDR":
-            header = payload
+            header = bytes(chunk.payload)
         elif kind == b"IDAT":
-            pixels.append(payload)
+            pixels.append(chunk)
         is_ended = kind == b"IEND"
     if not is_ended or len(header) != _HEADER.size:
         raise ValueError("not a whole file")
     return header, pixels
 
 
-def _chunks(data: bytes, *, are_proven: bool = True) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and payload. Raises ValueError or struct.error where the file is not what it says.
+def _chunks(data: bytes, *, are_proven: bool = True) -> Iterator[_Chunk]:
+    """Each chunk in order. Raises ValueError or struct.error where the file is not what it says.
 
     `are_proven`: also by each chunk's CRC, which takes longer.
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG")
-    at = len(SIGNATURE)
+    view, at = memoryview(data), len(SIGNATURE)
     while at < len(data):
         [length] = struct.unpack_from(">I", data, at)
-        body = data[at + 4 : at + 8 + length]
+        body = view[at + 4 : at + 8 + length]
         [crc] = struct.unpack_from(">I", data, at + 8 + length)
         if are_proven and zlib.crc32(body) != crc:
             raise ValueError("a chunk is damaged")
-        yield body[:4], body[4:]
+        yield _Chunk(bytes(body[:4]), body[4:], view[at : at + 12 + length])
         at += 12 + length
 
 
@@ -114,7 +123,7 @@ def _written(kind: bytes, payload: bytes) -> Iterable[bytes]:
     return struct.pack(">I", len(payload)), kind, payload, struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind)))
 
 
-def _is_whole(header: tuple[int, ...], pixels: Iterable[bytes]) -> bool:
+def _is_whole(header: tuple[int, ...], pixels: Iterable[memoryview]) -> bool:
     """All IDAT together are one zlib stream of the rows, each behind the byte of its filter."""
     width, height, *how = header
     if tuple(how) != _PLAIN_RGB or not width or not height:
