@@ -63,6 +63,7 @@ class ErrorCode(StrEnum):
     OUTPUT_TOO_LARGE = "output_too_large"
     INTERRUPTED = "interrupted"
     POISON = "poison"
+    NO_SERVER_HAS_IT = "no_server_has_it"
     ATTEMPTS_USED_UP = "attempts_used_up"
     # templates
     TEMPLATE_INVALID = "template_invalid"  # workflow, problem

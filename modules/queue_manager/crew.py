@@ -51,6 +51,10 @@ class Colleague(Protocol):
         """Whether its server has what this work needs."""
         ...
 
+    def lacks(self, work: WorkClass) -> bool | None:
+        """Whether its server said that it has not what this work needs; None while it was not asked."""
+        ...
+
     def cap(self, work: WorkClass) -> int:
         """Pictures that may share one attempt there."""
         ...

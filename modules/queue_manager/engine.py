@@ -12,7 +12,7 @@ import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import Event, JobAccepted, JobSettled, QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobRequest, JobState, WorkClass
+from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, JobRequest, JobState, WorkClass, short_id
 from modules.domain.people import UserId
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
@@ -20,6 +20,7 @@ from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
 from modules.queue_manager.neighbours import Neighbours
 from modules.queue_manager.places import Places
+from modules.queue_manager.unrunnable import Unrunnable
 from modules.queue_manager.verdicts import verdicts_for_lost
 from modules.queue_manager.worker import Worker
 
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 #: A process that let its lease run out for this long does not come back in time for its jobs.
 ORPHANED_AFTER = timedelta(seconds=10)
 ORPHANS_EVERY_S = 5.0
+#: How often it is asked whether anything waits that no server can draw any more.
+UNRUNNABLE_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,8 @@ class Engine:
         """Drive all servers of this process; a worker's bug ends the program rather than one server in silence."""
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(self._calibrate())]
+            if self.workers:
+                others.append(group.create_task(self._give_up_unrunnable()))
             if not self._crew.is_alone:
                 others += [group.create_task(self.neighbours.run()), group.create_task(self._adopt_orphans())]
             await self._run_workers()
@@ -163,6 +168,32 @@ class Engine:
                     self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
                     for worker in self.workers.values():
                         worker.forget(event.job_id)
+
+    async def _give_up_unrunnable(self) -> None:
+        """Jobs whose files left every server for good fail, instead of waiting and holding their person's slot for ever."""
+        unrunnable = Unrunnable()
+        while True:
+            await asyncio.sleep(UNRUNNABLE_EVERY_S)
+            try:
+                keys = unrunnable.given_up(
+                    await self._crew.waiting_classes(), tuple(self._crew.colleagues.values()), self._crew.clock.monotonic()
+                )
+                if keys:
+                    await self._fail_waiting(keys)
+            except FulletError as error:
+                log.warning("unrunnable_not_looked_for", error=error.code.value)
+
+    async def _fail_waiting(self, exact_keys: Collection[str]) -> None:
+        for job in await self._crew.jobs.jobs(states={JobState.QUEUED}, limit=self._limits.queue_length, newest_first=False):
+            if job.work.exact_key not in exact_keys:
+                continue
+            code = ErrorCode.NO_SERVER_HAS_IT if job.is_readable else ErrorCode.UNEXPECTED
+            params = {} if job.is_readable else {"incident": short_id(job.id)}
+            if await self._crew.jobs.settle_failed(job.id, code, params, is_waiting=True):
+                log.warning("job_failed", job_id=str(job.id), error=code.value, needs=sorted(job.work.needs))
+                self._crew.retries.is_over(job.id)
+                self._crew.events.publish(JobSettled(job_id=job.id, state=JobState.FAILED))
+        self.changed()
 
     async def _adopt_orphans(self) -> None:
         """Jobs on a server whose process died for good go to servers that live; its attempts stay open for its return."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,6 +36,7 @@ class Neighbour:
     free_at: datetime
     told_at: datetime
     caps: dict[str, int] = field(default_factory=dict)  #: exact key -> pictures; a key that is missing cannot run there
+    lacking: frozenset[str] = frozenset()  #: exact keys that cannot run there, of those that its process knows
     refused: frozenset[JobId] = frozenset()  #: not to be tried there again
     left_to_others: frozenset[JobId] = frozenset()  #: those of them that it does not take now
     ends_at: Mapping[JobId, datetime] = field(default_factory=dict)  #: of the jobs it has taken
@@ -65,6 +66,12 @@ class Neighbour:
     def can_run(self, work: WorkClass) -> bool:
         """Whether its process said so."""
         return work.exact_key in self.caps
+
+    def lacks(self, work: WorkClass) -> bool | None:
+        """Whether its process said so of this very work."""
+        if work.exact_key in self.caps:
+            return False
+        return True if work.exact_key in self.lacking else None
 
     def cap(self, work: WorkClass) -> int:
         """Pictures that may share one attempt there."""
@@ -114,11 +121,12 @@ class Neighbours:
         classes = self._crew.classes or await self._crew.waiting_classes()
         for worker in (one for one in self._workers if one.is_driving):
             caps = {key: worker.cap(work) for key, work in classes.items() if worker.can_run(work)}
-            news = _written(worker, caps, self._crew.clock.now())
+            lacking = [key for key, work in classes.items() if worker.lacks(work)]
+            news = _written(worker, caps, lacking, self._crew.clock.now())
             await self._crew.control.set(STATUS_PREFIX + worker.server.name, news)
 
 
-def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
+def _written(worker: Worker, caps: dict[str, int], lacking: Sequence[str], now: datetime) -> str:
     status, view = worker.status(), worker.view()
     return json.dumps(
         {
@@ -137,6 +145,7 @@ def _written(worker: Worker, caps: dict[str, int], now: datetime) -> str:
             "ends_at": {str(job_id): (now + timedelta(seconds=left_s)).isoformat() for job_id, left_s in worker.taken().items()},
             "told_at": now.isoformat(),
             "caps": caps,
+            "lacking": lacking,
             "refused": [str(job_id) for job_id in worker.refused],
             "left_to_others": [str(job_id) for job_id in view.refused],
         }
@@ -167,6 +176,7 @@ def _read(text: str, now: datetime) -> Neighbour | None:
             free_at=datetime.fromisoformat(news["free_at"]),
             told_at=datetime.fromisoformat(news["told_at"]),
             caps=news["caps"],
+            lacking=frozenset(news.get("lacking", ())),
             refused=refused,
             left_to_others=frozenset(JobId(UUID(one)) for one in news["left_to_others"]) if "left_to_others" in news else refused,
             ends_at={JobId(UUID(one)): datetime.fromisoformat(at) for one, at in news.get("ends_at", {}).items()},

@@ -78,6 +78,10 @@ class Worker:
         """Whether the server has what this work needs."""
         return self.server.facts is not None and not self.server.missing(work)
 
+    def lacks(self, work: WorkClass) -> bool | None:
+        """Whether the server said that it has not what this work needs."""
+        return None if self.server.facts is None else bool(self.server.missing(work))
+
     def cap(self, work: WorkClass) -> int:
         """Pictures that may share one attempt here."""
         return self._experience.cap(work)
