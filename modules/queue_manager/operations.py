@@ -28,7 +28,7 @@ class Operations:
     async def status(self) -> QueueStatus:
         """Servers, queue, fairness."""
         await self._crew.switches.refresh()
-        waiting = await self._crew.jobs.jobs(states={JobState.QUEUED}, limit=100_000, newest_first=False)
+        oldest = await self._crew.jobs.jobs(states={JobState.QUEUED}, limit=1, newest_first=False)
         running = await self._crew.jobs.jobs(states=IN_FLIGHT_STATES, limit=10_000)
         snapshot = await self._crew.jobs.snapshot()
         now = self._crew.clock.now()
@@ -37,9 +37,9 @@ class Operations:
         names = {status.name for status in told}
         return QueueStatus(
             servers=(*(worker.status() for name, worker in self._engine.workers.items() if name not in names), *told),
-            waiting=len(waiting),
+            waiting=len(snapshot.jobs),
             running=len(running),
-            longest_wait_s=max(((now - job.accepted_at).total_seconds() for job in waiting), default=0.0),
+            longest_wait_s=max(((now - job.accepted_at).total_seconds() for job in oldest), default=0.0),
             is_paused=self._crew.switches.is_paused,
             fairness_spread_s=max(levels) - min(levels) if levels else 0.0,
         )
