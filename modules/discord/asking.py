@@ -12,7 +12,7 @@ from modules.discord.guilds import Guilds, is_complete
 from modules.discord.house import DiscordOptions, House
 from modules.discord.menu_pictures import MenuPictures
 from modules.discord.message_files import MessageFile, as_message_file, images_of
-from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
 from modules.discord.session_rooms import SessionRooms
 from modules.domain.catalogue import ModelSpec, Wish
 from modules.domain.errors import ErrorCode, FulletError
@@ -141,7 +141,8 @@ class Asking:
     async def picture_in(self, interaction: discord.Interaction, message_id: int) -> BlobId:
         """The first picture of the message that a window was opened on.
 
-        Raises MESSAGE_OUT_OF_REACH when it is no longer remembered and we may not read the channel, PICTURE_GONE and PICTURE_*.
+        Raises MESSAGE_OUT_OF_REACH when it is no longer remembered and we may not read the channel, PICTURE_GONE and PICTURE_*;
+        Discord's own trouble passes through.
         """
         file = self._menu_pictures.of(interaction.user.id, message_id, self._house.clock.now())
         if file is not None:
@@ -152,6 +153,8 @@ class Asking:
         try:
             message = await channel.fetch_message(message_id)
         except DISCORD_TROUBLE as error:
+            if refusal_of(error).kind is RefusalKind.LATER:
+                raise
             raise FulletError(ErrorCode.MESSAGE_OUT_OF_REACH) from error
         images = images_of(message)
         if not images:

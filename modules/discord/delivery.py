@@ -218,7 +218,7 @@ class Delivery:
             direct = await self._post.direct_channel(job.user_id)
             return await self._send_to(direct, letter, must_search=must_search, is_direct=True)
         except discord.HTTPException as error:
-            if refusal_of(error).kind in {RefusalKind.PLACE_GONE, RefusalKind.WRONG}:
+            if refusal_of(error).kind is RefusalKind.PLACE_GONE:
                 raise NowhereToSend from error
             raise
 

@@ -15,7 +15,7 @@ from modules.discord.form import GenerationForm
 from modules.discord.house import House
 from modules.discord.message_files import MessageFile, files_of
 from modules.discord.posting import Attached, texts_of
-from modules.discord.refusals import DISCORD_TROUBLE
+from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
 from modules.discord.refused_words import once_more_without_words
 from modules.discord.views.answer import accepted
 from modules.discord.views.buttons import Act, Press
@@ -79,13 +79,18 @@ class Recalls:
         )
 
     async def _draft_of_message(self, interaction: Interaction, argument: str) -> Draft | None:
-        """From the files of the message, else from the words on it; None when it has neither or is gone."""
+        """From the files of the message, else from the words on it; None when it has neither, is gone or may not be read.
+
+        Discord's own trouble passes through.
+        """
         channel = interaction.channel
         if not isinstance(channel, discord.abc.Messageable):
             return None
         try:
             message = await channel.fetch_message(int(argument or "0", 36))
-        except DISCORD_TROUBLE:
+        except DISCORD_TROUBLE as error:
+            if refusal_of(error).kind is RefusalKind.LATER:
+                raise
             return None
         check_addressee(message, interaction)
         for file in files_of(message):

@@ -148,6 +148,20 @@ async def test_a_window_that_was_open_over_a_restart_says_what_to_do_where_the_b
         assert len(await third.database.jobs.jobs()) == 1
 
 
+async def test_trouble_of_discords_is_not_worded_as_a_message_that_is_gone(door: FrontDoor, people: People) -> None:
+    bruno = await people.be("bruno")
+    shared = await bruno.say("look", "general", files=[await bruno.upload("mine.png", a_png(4).data)])
+    async with door.open():
+        opened = await bruno.context_menu("Edit this picture", shared)
+    assert opened.modal is not None
+    async with door.open() as second:
+        door.spoil(r"^GET /channels/\d+/messages/\d+$", times=9, status=403, body="<html>Cloudflare</html>")
+        answer = await bruno.submit(opened.modal, prompt="brighter")
+        assert "Discord" in answer.text
+        assert "menu" not in answer.text
+        assert await second.database.jobs.jobs() == []
+
+
 async def test_a_file_of_unknown_size_is_read_only_up_to_the_limit(door: FrontDoor, front: Front, people: People) -> None:
     """A component tells no size: a file that others stored may be larger than what is taken from people."""
     bruno = await people.be("bruno")
