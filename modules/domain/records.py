@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from modules.domain.jobs import JobId
+from modules.domain.jobs import BootId, JobId
 from modules.domain.people import ChannelId, GuildId, UserId
 from modules.domain.recipes import ModelName
 
@@ -106,3 +106,11 @@ class DiskRoom:
     def is_short(self) -> bool:
         """It may soon be full, and then nothing new can be accepted."""
         return self.free_bytes < SHORT_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLease:
+    """A lease as it stands: which start of which process holds a server, and until when by that process' clock."""
+
+    boot_id: BootId
+    expires_at: datetime

@@ -14,7 +14,7 @@ from modules.domain.images import BlobId, Picture
 from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.queue import Pick, QueueSnapshot
-from modules.domain.records import AuditEntry, DiskRoom, GuildSettings, Limits, MessageKind, OutboxItem, PersonSettings
+from modules.domain.records import AuditEntry, DiskRoom, GuildSettings, HeldLease, Limits, MessageKind, OutboxItem, PersonSettings
 from modules.domain.servers import RunReport
 from modules.domain.sessions import Session
 
@@ -167,6 +167,14 @@ class JobStore(Protocol):
 
         `steal`: take it even then; only for a caller who knows that no other process of the house lives.
         """
+        ...
+
+    async def leases(self) -> Mapping[ServerName, HeldLease]:
+        """Every lease, alive or not."""
+        ...
+
+    async def drop_lease(self, server: ServerName, seen: HeldLease) -> bool:
+        """Remove this lease unless it was renewed or taken over since it was seen; whether it was removed."""
         ...
 
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:

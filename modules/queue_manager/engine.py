@@ -18,6 +18,7 @@ from modules.domain.ports import ImageServer
 from modules.domain.queue import Place
 from modules.domain.records import Limits
 from modules.queue_manager.crew import Crew
+from modules.queue_manager.lease import LeaseWatch
 from modules.queue_manager.neighbours import Neighbours
 from modules.queue_manager.places import Places
 from modules.queue_manager.unrunnable import Unrunnable
@@ -197,9 +198,13 @@ class Engine:
 
     async def _adopt_orphans(self) -> None:
         """Jobs on a server whose process died for good go to servers that live; its attempts stay open for its return."""
+        watch = LeaseWatch(self._crew.intervals.lease_life_s)
         while True:
             await asyncio.sleep(ORPHANS_EVERY_S)
             try:
+                for server, seen in watch.dead(await self._crew.jobs.leases(), self._crew.clock.monotonic()).items():
+                    if await self._crew.jobs.drop_lease(server, seen):
+                        log.warning("dead_lease_dropped", server=server)
                 attempts = await self._crew.jobs.abandoned_attempts(self._crew.clock.now() - ORPHANED_AFTER)
                 moved = sum([await self._adopt(attempt) for attempt in attempts])
             except FulletError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.jobs import ServerName
+from modules.domain.records import HeldLease
 from modules.queue_manager.crew import Crew
 
 
@@ -69,3 +71,22 @@ class Lease:
         """Give it up, if it is ours."""
         self.is_ours = False
         await self._crew.jobs.release_lease(self._server, self._crew.boot_id)
+
+
+class LeaseWatch:
+    """Which leases are renewed, by our own clock: a lease counts for its life from when we first saw it as it is.
+
+    So one that was written by a clock that goes ahead blocks a server no longer than any other after its process died.
+    """
+
+    def __init__(self, life_s: float) -> None:
+        self._life_s = life_s
+        self._seen: dict[ServerName, tuple[HeldLease, float]] = {}
+
+    def dead(self, leases: Mapping[ServerName, HeldLease], now: float) -> Mapping[ServerName, HeldLease]:
+        """Those that were not renewed for a lease's life; `now`: seconds by the monotonic clock."""
+        self._seen = {
+            server: self._seen[server] if server in self._seen and self._seen[server][0] == held else (held, now)
+            for server, held in leases.items()
+        }
+        return {server: held for server, (held, since) in self._seen.items() if now - since >= self._life_s}

@@ -153,6 +153,30 @@ def slow_down_leases(program: Life, *, before_s: float = 0.0, after_s: float = 0
     program.database.jobs.take_lease = slowly  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize("seconds", [3600, 7 * 86_400])
+def test_a_lease_from_a_clock_that_went_ahead_blocks_nobody_longer_than_any_other(seconds: int) -> None:
+    @played(is_alone=False)
+    async def scene(world: World) -> None:
+        world.comfy.picture_s = 20.0
+        world.clock.jump(seconds)
+        world.kill()
+        job_life = world.begin()
+        await world.until(lambda: drives(world, job_life), "the lease")
+        job = await world.ask(1)
+        await world.until(lambda: bool(world.comfy.runs), "the start")
+        world.clock.jump(-seconds)  # the next process runs on a machine whose clock is right
+        world.kill(job_life)
+        died_at = world.clock.monotonic()
+        second = world.begin()
+        await world.until(lambda: drives(world, second), "the takeover")
+        assert world.clock.monotonic() - died_at <= 30.0
+        await world.until_over()
+        assert delivered(world, job)
+        assert len(world.comfy.runs) == 1
+
+    scene()
+
+
 # --- stopping -------------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobReque
 from modules.domain.people import ChannelId, MessageId, UserId
 from modules.domain.ports import Clock, Decide
 from modules.domain.queue import QueueSnapshot
-from modules.domain.records import Limits
+from modules.domain.records import HeldLease, Limits
 from modules.domain.servers import RunReport
 from modules.utils.database import acceptance, archive, claims, leases, lookups, settling
 from modules.utils.database.conditions import IS_OWED, IS_SHOWN
@@ -167,6 +167,14 @@ class SqlJobStore:
     async def take_lease(self, server: ServerName, boot_id: BootId, life: timedelta, *, steal: bool = False) -> bool:
         """Own this server until `life` from now, or renew it; False while another boot's lease lives."""
         return await self._engine.exclusive(leases.take_lease, server, boot_id, life, self._clock.now(), steal=steal)
+
+    async def leases(self) -> Mapping[ServerName, HeldLease]:
+        """Every lease, alive or not."""
+        return await self._engine.read(leases.read_leases)
+
+    async def drop_lease(self, server: ServerName, seen: HeldLease) -> bool:
+        """Remove this lease unless it was renewed or taken over since it was seen."""
+        return await self._engine.exclusive(leases.drop_lease, server, seen)
 
     async def release_lease(self, server: ServerName, boot_id: BootId) -> None:
         """Give it up, if it is ours."""

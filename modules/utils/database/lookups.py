@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from modules.domain.jobs import ACTIVE_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
@@ -31,6 +31,9 @@ _OWED = (
     .where(job.c.attempt_id.in_(bindparam("these_attempts", expanding=True)), IS_IN_FLIGHT)
     .group_by(job.c.attempt_id)
 )
+
+#: Between two machines of the house; an attempt from further ahead was written by a clock that is wrong.
+CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 
 
 def read_job(connection: Connection, job_id: JobId) -> Job | None:
@@ -101,7 +104,9 @@ def read_abandoned_attempts(connection: Connection, since: datetime) -> Sequence
     """See `JobStore.abandoned_attempts`."""
     is_held = select(lease.c.server).where(lease.c.server == attempt.c.server, lease.c.expires_at > since).exists()
     is_wanted = select(job.c.id).where(job.c.attempt_id == attempt.c.id, IS_IN_FLIGHT).exists()
-    query = select(attempt).where(attempt.c.ended_at.is_(None), attempt.c.claimed_at < since, ~is_held, is_wanted)
+    # What was claimed later than now was claimed by a clock that goes ahead, and says nothing of how long ago that was.
+    is_old = or_(attempt.c.claimed_at < since, attempt.c.claimed_at > since + CLOCKS_MAY_DIFFER)
+    query = select(attempt).where(attempt.c.ended_at.is_(None), is_old, ~is_held, is_wanted)
     return [_with_jobs(connection, row) for row in connection.execute(query).all()]
 
 
