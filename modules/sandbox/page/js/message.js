@@ -142,11 +142,11 @@ function content(message, ui) {
 function forwarded(original, ui) {
   const withoutButtons = (components) => components.filter((one) => one.type !== ACTION_ROW).map((one) => (one.components ? { ...one, components: withoutButtons(one.components) } : one));
   const shown = { ...original, id: "", components: withoutButtons(original.components ?? []) };
-  return h("blockquote", { class: "quote", "data-testid": "forwarded" },
+  return h("div", { class: "markup", "data-testid": "forwarded" }, h("blockquote", {},
     original.content && ui.rich.blocks(original.content),
     attachments(original.attachments ?? []),
     (original.embeds ?? []).map((one) => embed(one, ui.rich)),
-    renderComponents(shown, ui));
+    renderComponents(shown, ui)));
 }
 
 /** Emoji that others answered a message with, and how many did. */
