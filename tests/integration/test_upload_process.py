@@ -136,6 +136,7 @@ async def test_an_unused_process_is_ended() -> None:
 
 ORPHAN = """
 import asyncio
+import sys
 from modules.utils.upload_process import UploadProcess
 from tests.integration.test_upload_process import a_slow_picture
 from tests.support.pictures import a_photo, encoded
@@ -144,22 +145,25 @@ async def main():
     async with UploadProcess() as uploads:
         await uploads.sanitise(encoded(a_photo()))
         print(uploads.pid, flush=True)
-        while True:
+        while sys.argv[1] == "busy":
             await uploads.sanitise(a_slow_picture())
+        await asyncio.Event().wait()
 
 asyncio.run(main())
 """
 
 
-async def test_no_process_is_left_behind_by_a_program_that_is_killed() -> None:
-    """Killed as by `kill -9`, in the middle of a picture: the end of the pipe is all that the worker hears."""
-    program = await asyncio.create_subprocess_exec(sys.executable, "-c", ORPHAN, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+@pytest.mark.parametrize("state", ["busy", "unused"])
+async def test_no_process_is_left_behind_by_a_program_that_is_killed(state: str) -> None:
+    """Killed as by `kill -9`, also in the middle of a picture: the end of the pipe is all that the worker hears."""
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", ORPHAN, state, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     assert program.stdout is not None
     async with asyncio.timeout(LIMIT_S):
         pid = int(await program.stdout.readline())
     worker = psutil.Process(pid)
     before = sum(worker.cpu_times()[:2])
-    await until(lambda: sum(worker.cpu_times()[:2]) > before + 0.05, "work on the picture")
+    if state == "busy":
+        await until(lambda: sum(worker.cpu_times()[:2]) > before + 0.05, "work on the picture")
     program.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     await program.wait()
     await until(lambda: is_gone(pid), "the worker's end")
