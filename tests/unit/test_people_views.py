@@ -176,7 +176,7 @@ def test_a_moment_that_barely_moved_is_no_news() -> None:
 def test_every_error_is_worded_in_both_languages_without_a_gap(code: ErrorCode) -> None:
     params: dict[str, Param] = {
         "limit": 2, "length": 5_000, "model": "x", "known": "a, b", "alternative": "", "text": "`y`", "example": "1024x1024",
-        "min_px": 64, "max_px": 2048, "max_megapixels": 2.5, "field": "seed", "low": 0, "high": 9, "value": "z",
+        "min_px": 64, "max_px": 2048, "max_megapixels": 2.5, "field": "seed", "low": 0, "high": 9, "value": "z", "megapixels": 67,
         "owner": "*Ana*",
         "limit_mib": 10, "limit_megapixels": 16, "limit_s": 300, "permission": "manage_channels", "incident": "ab12",
         "workflow": "w", "problem": "p", "node": "n", "reason": "r",
