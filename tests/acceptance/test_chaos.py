@@ -12,7 +12,7 @@ from tests.support.chaos import Storm, ride_out
 @pytest.mark.timeout(400)
 async def test_three_hundred_jobs_come_through_kills_crashes_and_a_failing_discord(tmp_path: Path) -> None:
     toll = await ride_out(tmp_path, Storm(seed=1))
-    print(toll)
+    print(toll, *toll.wrongs, sep="\n")
     assert toll.wrongs == []
     assert toll.kills == 7
     assert toll.accepted >= 300

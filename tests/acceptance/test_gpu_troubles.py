@@ -14,7 +14,7 @@ from modules.sandbox.comfy_server.faults import FaultKind, Match
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.demo import demo_world
 from tests.support.person import Person, Seen
-from tests.support.pictures import kind_of, pixels
+from tests.support.pictures import a_picture, kind_of, pixels
 from tests.support.program import HouseOptions, WholeHouse, lawful_house
 from tests.support.wishing import PATIENCE_S, ask, draw, is_result, pictures_on, result, results
 
@@ -66,6 +66,18 @@ async def test_out_of_memory_at_every_size_is_told_with_what_to_try(gpu: ComfySa
         "That is too big for our GPUs. Try a smaller size, fewer pictures or another model"
         in (await failure(guest, "a wish too large")).text
     )
+
+
+async def test_a_picture_too_large_for_a_proxy_is_told_to_its_person_and_with_its_status_to_administrators(
+    house: WholeHouse, gpu: ComfySandbox, guest: Person
+) -> None:
+    elena = await house.people.be("elena")
+    gpu.fail("413", times=None, match=Match(path="/upload/image"), limit_bytes=100)
+    picture = await guest.upload("mine.png", a_picture("red", (800, 400)))
+    await guest.slash("edit", prompt="a change that never gets there", image=picture, timeout=PATIENCE_S)
+    assert "That picture is too large for the way to our GPU" in (await failure(guest, "a change that never gets there")).text
+    await elena.wait_for_message(lambda m: "`POST /upload/image` answered 413" in m.text, channel="admin-tools")
+    await draw(guest, "and the GPU draws on")
 
 
 async def test_one_bad_wish_in_a_batch_spoils_nobody_elses(house: WholeHouse, gpu: ComfySandbox, guest: Person) -> None:

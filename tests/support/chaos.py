@@ -1,7 +1,9 @@
 """A storm over the real program: it is killed again and again, ComfyUI crashes, Discord refuses and hangs up, people ask on.
 
-Afterwards everything that was accepted must have come to its end: a picture posted once, in its owner's channel only, the
-very picture that its slot on the GPU became; or an honest failure. Used by tests/acceptance/test_chaos.py and tools/soak.py.
+Proxies before the GPUs refuse, cut and delay single answers, and one GPU's disk is full for a while. The first GPU never crashes:
+whatever happens to single requests there, nobody may be told that it is away. Afterwards everything that was accepted must have
+come to its end: a picture posted once, in its owner's channel only, the very picture that its slot on the GPU became; or an
+honest failure. Used by tests/acceptance/test_chaos.py and tools/soak.py.
 """
 
 from __future__ import annotations
@@ -16,17 +18,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from PIL import Image, ImageChops
 
 from modules.domain.jobs import JobId, short_id
-from modules.sandbox.comfy_server import ComfySandbox
+from modules.sandbox.comfy_server import ComfySandbox, FaultKind, Match
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.availability import OutageEvent
 from modules.sandbox.discord_server.demo import demo_world
 from modules.sandbox.discord_server.world import Attachment
+from tests.support.chaos_checks import FOUND_OUT_WITHIN_S, Interval, called_away_while_there, idle_beside_work
 from tests.support.person import People, Person, Refused
 from tests.support.program import WholeHouse, whole_house
 
@@ -49,6 +53,32 @@ CALLBACKS = r"^POST /interactions/\d+/.+/callback$"
 OUTAGE_EVENTS: tuple[OutageEvent, ...] = ("GUILD_DELETE", "GUILD_CREATE")
 #: From READY to GUILD_CREATE, in seconds.
 GUILD_DELAYS_S = (0.0, 0.0, 0.5, 4.0)
+#: What proxies, and ComfyUI behind them, do to single requests: kind, route, details. Its health is never touched: it is well.
+PROXY_TROUBLES: tuple[tuple[str, str, Mapping[str, object]], ...] = (
+    ("413", "/prompt", {"limit_bytes": 100}),
+    ("403", "/prompt", {}),
+    ("500", "", {}),
+    ("302", "/prompt", {}),
+    ("5xx", "/prompt", {"status": 502}),
+    ("5xx", "/view", {"status": 504}),
+    ("403", "/view", {}),
+    ("404", "/view", {}),
+    ("truncated_answer", "/view", {}),
+    ("truncated_answer", "/view", {"silently": True}),
+    ("slow_answer", "/view", {"seconds": 1.0}),
+    ("huge_answer", "/queue", {"bytes": 100 * 1024 * 1024, "gzip": True}),
+    ("403", "/api/jobs", {}),
+    ("ws_flap", "/ws", {"after_status": True}),
+)
+#: From its acceptance until a server first took it a job may be drawn by anybody; later it may have to wait for its turn to be
+#: tried again.
+WAITS_OF_NEW_JOBS = """
+    SELECT job.accepted_at, min(attempt.claimed_at) FROM job
+    JOIN attempt_job ON attempt_job.job_id = job.id JOIN attempt ON attempt.id = attempt_job.attempt_id GROUP BY job.id"""
+#: After a kill: until the new life has found its servers.
+FOUND_AGAIN_S = 3.0
+#: Longer than this no GPU may be idle while it could draw something that waits.
+LONGEST_IDLE_S = 5.0
 #: Only the answer to an accepted wish leads to the session.
 SESSION_LINK = re.compile(r"<#\d+>|/channels/\d+/\d+")
 #: Somebody whose command was not answered in this time asks for something else.
@@ -69,6 +99,8 @@ class Storm:
     hang_up_every_s: float = 5.0
     lost_answer_every_s: float = 4.0
     guild_away_every_s: float = 8.0
+    proxy_trouble_every_s: float = 1.0
+    disk_full_s: float = 10.0  #: of the second GPU, once
     gpus: int = 3
     time_scale: float = 0.02
     calm_within_s: float = 120.0  #: after the last trouble everything must be settled in this time
@@ -84,6 +116,11 @@ class Toll:
     hang_ups: int = 0
     lost_answers: int = 0
     outages: int = 0
+    proxy_troubles: int = 0
+    longest_idle_s: float = 0.0
+    program_down: list[Interval] = field(default_factory=list)
+    gpu_crashed: dict[str, list[float]] = field(default_factory=dict)  #: by name
+    disk_full_since: float | None = None
     unanswered: int = 0
     seconds: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
@@ -98,8 +135,9 @@ class Toll:
         outcomes = ", ".join(f"{state} {count}" for state, count in sorted(self.states.items()))
         return (
             f"{self.kills} kills, {self.gpu_crashes} ComfyUI crashes, {self.stumbles} refusals and resets by Discord, "
-            f"{self.hang_ups} gateway drops, {self.lost_answers} lost answers, "
-            f"{self.outages} outages of the guild in {self.seconds:.0f} s; {self.accepted} jobs accepted: {outcomes}"
+            f"{self.hang_ups} gateway drops, {self.lost_answers} lost answers, {self.outages} outages of the guild, "
+            f"{self.proxy_troubles} troubles of proxies in {self.seconds:.0f} s; "
+            f"longest idle beside work {self.longest_idle_s:.1f} s; {self.accepted} jobs accepted: {outcomes}"
             f"{f' ({dict(self.reasons)})' if self.reasons else ''}; {len(self.wrongs)} wrong"
         )
 
@@ -114,13 +152,17 @@ async def ride_out(folder: Path, storm: Storm) -> Toll:
     ]
     settings = {"USER_ACTIVE_LIMIT": "20", "QUEUE_LIMIT": "5000", "LOG_LEVEL": "INFO"}
     async with whole_house(folder, discord=discord, gpus=gpus, settings=settings) as house:
+        asking_began = time.time()
         answered = await _people_and_weather(house, storm, toll)
+        asked_until = time.time()
         discord.context.faults.clear()
         for gpu in gpus:
+            gpu.faults.clear()
             await gpu.wait_until_up()
         await house.until_online()
         await _until_settled(folder, storm.calm_within_s, toll)
         await _judge(house, folder, answered, toll)
+        _judge_gpus(house, folder, (asking_began, asked_until), toll)
     toll.seconds = time.monotonic() - began
     return toll
 
@@ -137,6 +179,8 @@ async def _people_and_weather(house: WholeHouse, storm: Storm, toll: Toll) -> se
             weather.create_task(_stumble(house, random.Random(f"{storm.seed} stumbles"), storm, toll)),
             weather.create_task(_lose_answers(house, random.Random(f"{storm.seed} answers"), storm, toll)),
             weather.create_task(_withhold_guild(house, random.Random(f"{storm.seed} guild"), storm, toll)),
+            weather.create_task(_upset_proxies(house, random.Random(f"{storm.seed} proxies"), storm, toll)),
+            weather.create_task(_fill_a_disk(house, storm, toll)),
             weather.create_task(_hang_up(house, random.Random(f"{storm.seed} gateway"), storm, toll)),
         ]
         for number in range(storm.people):
@@ -170,16 +214,37 @@ async def _ask(person: Person, jobs: int, rng: random.Random, answered: set[str]
 async def _kill(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
     while toll.kills < storm.kills:
         await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.kill_every_s)
+        killed_at = time.time()
         await house.restart()
+        toll.program_down.append((killed_at, time.time() + FOUND_AGAIN_S))
         toll.kills += 1
 
 
 async def _crash_gpus(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
     while True:
         await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.gpu_crash_every_s)
-        gpu = rng.choice(house.gpus)
+        gpu = rng.choice(house.gpus[1:])
+        toll.gpu_crashed.setdefault(gpu.name, []).append(time.time())
         gpu.crash_soon(rng.choice((0.1, 1.0, 3.0)))
         toll.gpu_crashes += 1
+
+
+async def _upset_proxies(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 2.0) * storm.proxy_trouble_every_s)
+        kind, path, details = rng.choice(PROXY_TROUBLES)
+        rng.choice(house.gpus).fail(kind, match=Match(path=path) if path else None, **details)  # type: ignore[arg-type]  # details of a fault
+        toll.proxy_troubles += 1
+
+
+async def _fill_a_disk(house: WholeHouse, storm: Storm, toll: Toll) -> None:
+    """Of the second GPU; the others are well meanwhile."""
+    await asyncio.sleep(storm.kill_every_s / 2)
+    toll.disk_full_since = time.time()
+    house.gpus[1].fail("disk_full", times=None)
+    await asyncio.sleep(storm.disk_full_s)
+    house.gpus[1].faults.clear(FaultKind.DISK_FULL)
+    await asyncio.Event().wait()
 
 
 async def _stumble(house: WholeHouse, rng: random.Random, storm: Storm, toll: Toll) -> None:
@@ -254,7 +319,7 @@ async def _judge(house: WholeHouse, folder: Path, answered: set[str], toll: Toll
     toll.wrongs += [f"{prompt!r} was answered, but is not stored" for prompt in sorted(answered - stored)]
     slots = _slots(folder)
     posts: Counter[str] = Counter()
-    for owner, attachment in _results(house):
+    for owner, attachment in list(_results(house)):  # cards still come down while we look
         short = attachment.filename.split("-")[1]
         posts[short] += 1
         state, user_id, prompt = jobs[short]
@@ -268,6 +333,41 @@ async def _judge(house: WholeHouse, folder: Path, answered: set[str], toll: Toll
             toll.wrongs.append(f"job {short} is {state} and was posted {posts[short]} times")
     broken = _rows(folder, "PRAGMA integrity_check")
     toll.wrongs += [f"database: {row}" for row in broken if row != ("ok",)]
+
+
+def _judge_gpus(house: WholeHouse, folder: Path, asking: Interval, toll: Toll) -> None:
+    """From the records of the stand-ins, the database and the program's log."""
+    waiting = [(_instant(accepted), _instant(claimed)) for accepted, claimed in _rows(folder, WAITS_OF_NEW_JOBS) if claimed]
+    down: dict[str, list[Interval]] = {}
+    for gpu in house.gpus:
+        boots = gpu.journal.boots
+        down[gpu.name] = [
+            (crashed, next((boot for boot in boots if boot > crashed), asking[1]))
+            for crashed in toll.gpu_crashed.get(gpu.name, [])
+        ]
+        found_again = [(start, end + FOUND_OUT_WITHIN_S) for start, end in down[gpu.name]]
+        unusable = [*found_again, *toll.program_down]
+        if gpu is house.gpus[1] and toll.disk_full_since is not None:
+            unusable.append((toll.disk_full_since, _first_success_after(gpu, toll.disk_full_since + 1.0) or asking[1]))
+        busy = [(life.posted, life.ended or asking[1]) for life in gpu.journal.prompts]
+        start, end = idle_beside_work(asking, busy=busy, unusable=unusable, waiting=waiting)
+        toll.longest_idle_s = max(toll.longest_idle_s, end - start)
+        if end - start > LONGEST_IDLE_S:
+            since = datetime.fromtimestamp(start, UTC).isoformat()
+            toll.wrongs.append(f"{gpu.name} was idle for {end - start:.1f} s from {since} while it could draw what waited")
+    named = {gpu.url.removeprefix("http://"): down[gpu.name] for gpu in house.gpus}
+    toll.wrongs += called_away_while_there(house.program.said(), named)
+
+
+def _first_success_after(gpu: ComfySandbox, moment: float) -> float | None:
+    return next(
+        (life.ended for life in gpu.journal.prompts if life.status == "success" and life.ended and life.ended > moment), None
+    )
+
+
+def _instant(text: object) -> float:
+    """SQLite keeps instants as naive text in UTC."""
+    return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
 
 
 def _results(house: WholeHouse) -> Iterator[tuple[int, Attachment]]:
