@@ -34,7 +34,7 @@ from modules.utils.database.types import AnyRow, AnySelect
 
 #: Jobs that are looked at in one read.
 LOOKED_AT_ONCE = 500
-_LEAST_JOBS, _MOST_JOBS = 10, 200
+_LEAST_JOBS, _MOST_JOBS = 10, 100
 
 _OF_USER = job.c.user_id == bindparam("of_user")
 _IS_OVER = ~is_in(*ACTIVE_STATES)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, Integer, Table, bindparam, func, or_, select
 
 from modules.domain.jobs import ACTIVE_STATES, Attempt, AttemptId, BootId, Job, JobId, JobState, ServerName, WorkClass
 from modules.domain.people import UserId
@@ -13,7 +14,7 @@ from modules.utils.database.codecs import job_of, work_of
 from modules.utils.database.conditions import IS_IN_FLIGHT, IS_QUEUED, is_in_given
 from modules.utils.database.erasing import is_being_erased
 from modules.utils.database.tables import active_slot, archived_job, attempt, attempt_job, job, lease
-from modules.utils.database.types import AnyRow
+from modules.utils.database.types import AnyRow, AnySelect
 
 # Built once: building a statement takes longer than running one like these.
 #: Looked for in this order: a job moves from the first table to the second only, so it is never missed on its way.
@@ -56,17 +57,30 @@ def read_jobs(
 ) -> Sequence[Job]:
     """See `JobStore.jobs`."""
     is_all_in_job = user_id is None or (states is not None and _IN_SIGHT.issuperset(states))
+    of = {"of_user": user_id, "before": before_seq, "at_most": limit}
+    given = None if states is None else frozenset(states)
     found: dict[int, AnyRow] = {}
     for jobs in _TABLES[:1] if is_all_in_job else _TABLES:
-        query = select(jobs).order_by(jobs.c.seq.desc() if newest_first else jobs.c.seq).limit(limit)
-        if user_id is not None:
-            query = query.where(jobs.c.user_id == user_id, ~is_being_erased(jobs))
-        if states is not None:
-            query = query.where(is_in_given(jobs, states))
-        if before_seq is not None:
-            query = query.where(jobs.c.seq < before_seq)
-        found |= {row.seq: row for row in connection.execute(query)}
+        query = _some_jobs(
+            jobs, given, of_person=user_id is not None, is_going_on=before_seq is not None, newest_first=newest_first
+        )
+        found |= {row.seq: row for row in connection.execute(query, of)}
     return [job_of(found[seq]) for seq in sorted(found, reverse=newest_first)[:limit]]
+
+
+@cache
+def _some_jobs(
+    jobs: Table, states: frozenset[JobState] | None, *, of_person: bool, is_going_on: bool, newest_first: bool
+) -> AnySelect:
+    """Built once for each of the few ways in which people and services ask: building it takes longer than running it."""
+    query = select(jobs).order_by(jobs.c.seq.desc() if newest_first else jobs.c.seq)
+    if of_person:
+        query = query.where(jobs.c.user_id == bindparam("of_user"), ~is_being_erased(jobs))
+    if states is not None:
+        query = query.where(is_in_given(jobs, states))
+    if is_going_on:
+        query = query.where(jobs.c.seq < bindparam("before"))
+    return query.limit(bindparam("at_most", type_=Integer))
 
 
 def count_active(connection: Connection, user_id: UserId) -> int:
