@@ -15,7 +15,7 @@ from modules.ai.wishes import read_decimal, read_prompt, read_size, read_whole
 from modules.ai.workflows.following import following_sizes
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace, SizeSection
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Library, Template
 from modules.domain.catalogue import KINDS_WITH_SOURCE, Choices, ModelSpec, Range, TemplateProblem, Wish, WorkflowKind
 from modules.domain.errors import ErrorCode, FulletError

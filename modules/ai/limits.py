@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modules.ai.listing import ServerListing
 from modules.ai.workflows.manifest import RangeSection, SizeSection
-from modules.ai.workflows.roles import Role, Target
+from modules.ai.workflows.role_inputs import Role, Target
 from modules.ai.workflows.template import Template
 from modules.domain.catalogue import KINDS_WITH_SOURCE, Range
 from modules.domain.recipes import MAX_SEED

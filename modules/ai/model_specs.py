@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from modules.ai.limits import NumberLimits, limits_of
 from modules.ai.listing import ServerListing
 from modules.ai.workflows.manifest import SizeSection
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Library, Template
 from modules.domain.catalogue import Detail, ModelSpec, WorkflowKind
 from modules.domain.images import Dimensions

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Library, Template, read_template
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
 from modules.domain.recipes import WorkflowName

@@ -16,7 +16,7 @@ from modules.ai.workflows.graph import Link, Node, to_api, upstream
 from modules.ai.workflows.keys import work_of
 from modules.ai.workflows.manifest import LoraPlace
 from modules.ai.workflows.plan import InputPicture
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Template, read_template
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import BlobId, Dimensions

@@ -12,7 +12,8 @@ import pytest
 
 from modules.ai.workflows.graph import GraphError, Link, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, MergeLevel
-from modules.ai.workflows.roles import Role, planned_steps
+from modules.ai.workflows.role_inputs import Role
+from modules.ai.workflows.roles import planned_steps
 from modules.ai.workflows.template import Library, Template, load_library, read_template
 from modules.domain.jobs import ServerName
 from modules.domain.recipes import WorkflowName

@@ -10,7 +10,7 @@ import pytest
 
 from modules.ai.workflows.binding import bind
 from modules.ai.workflows.graph import GraphError, read_graph, to_api
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Template, load_library, read_template
 from modules.domain.recipes import Seed, WorkflowName
 from tests.support.builders import a_recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modules.ai.workflows.roles import INPUT_NAMES, Role
+from modules.ai.workflows.role_inputs import INPUT_NAMES, Role
 from modules.domain.catalogue import TemplateProblem
 
 #: Faults that are mended under [nodes], not under a role.

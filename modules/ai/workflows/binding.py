@@ -8,7 +8,7 @@ from modules.ai.listing import NodeClass, ServerListing
 from modules.ai.workflows.graph import Graph, Link, Node, Value, consumers, with_input
 from modules.ai.workflows.manifest import LoraPlace
 from modules.ai.workflows.plan import InputPicture
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Template
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Dimensions

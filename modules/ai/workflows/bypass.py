@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from modules.ai.workflows.graph import Graph, GraphError, Link, Node, pruned, upstream
-from modules.ai.workflows.roles import CONDITIONING_INPUTS
+from modules.ai.workflows.role_inputs import CONDITIONING_INPUTS
 
 
 def without(graph: Graph, lost: Collection[str], picture: Link) -> dict[str, Node]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from modules.ai.workflows.graph import Graph, Link, Node
-from modules.ai.workflows.roles import Role
+from modules.ai.workflows.role_inputs import Role
 from modules.ai.workflows.template import Template
 from modules.domain.images import Dimensions
 

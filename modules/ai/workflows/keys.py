@@ -14,7 +14,7 @@ from modules.ai.workflows.following import following_sizes
 from modules.ai.workflows.graph import Graph, Node, to_api, with_input
 from modules.ai.workflows.manifest import Family, MergeLevel
 from modules.ai.workflows.plan import InputPicture
-from modules.ai.workflows.roles import LOAD_IMAGE, Role
+from modules.ai.workflows.role_inputs import LOAD_IMAGE, Role
 from modules.ai.workflows.template import Template, is_file_input
 from modules.domain.images import Dimensions
 from modules.domain.jobs import WorkClass

@@ -9,7 +9,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from modules.ai.workflows.graph import GraphError
-from modules.ai.workflows.roles import Lock, Role
+from modules.ai.workflows.role_inputs import Role
+from modules.ai.workflows.roles import Lock
 from modules.domain.catalogue import Range, WorkflowKind
 from modules.domain.images import Dimensions
 

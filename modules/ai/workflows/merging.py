@@ -14,7 +14,8 @@ from modules.ai.workflows.assembly import Assembly
 from modules.ai.workflows.graph import Graph, Link, Node, to_api, upstream
 from modules.ai.workflows.keys import SAVE_CLASS
 from modules.ai.workflows.plan import BuiltWorkflow, MergeForm
-from modules.ai.workflows.roles import is_sampler, literal_target, planned_steps
+from modules.ai.workflows.role_inputs import literal_target
+from modules.ai.workflows.roles import is_sampler, planned_steps
 from modules.ai.workflows.template import RESERVED_ID, SIZE_KEEPING_CLASSES
 from modules.domain.images import Dimensions
 from modules.domain.recipes import Seed

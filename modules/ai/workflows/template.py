@@ -18,7 +18,8 @@ from modules.ai.workflows.bypass import without
 from modules.ai.workflows.graph import Graph, GraphError, Node, pruned, read_graph, to_api, upstream
 from modules.ai.workflows.manifest import LoraPlace, Manifest, MergeLevel, read_manifest
 from modules.ai.workflows.masks import reads_mask
-from modules.ai.workflows.roles import PRIMITIVE_INPUTS, Role, Shape, Target, find_shape
+from modules.ai.workflows.role_inputs import PRIMITIVE_INPUTS, Role, Target
+from modules.ai.workflows.roles import Shape, find_shape
 from modules.ai.workflows.texts import effective_nodes, is_text, unassigned_texts
 from modules.domain.catalogue import KINDS_WITH_SOURCE, TemplateProblem, WorkflowKind
 from modules.domain.jobs import ServerName

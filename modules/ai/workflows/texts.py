@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from modules.ai.workflows.graph import Graph, Link, Node, upstream
-from modules.ai.workflows.roles import NEGATIVE_INPUTS, TEXT_INPUTS, ZERO_OUT, Role, Target
+from modules.ai.workflows.role_inputs import NEGATIVE_INPUTS, TEXT_INPUTS, ZERO_OUT, Role, Target
 
 _ENCODER_INPUTS = (*TEXT_INPUTS, *NEGATIVE_INPUTS)
 #: How nodes that put texts together call the pieces: `string_a` (StringConcatenate), `text1`, `prefix`. Names of files and words
