@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -12,9 +13,10 @@ import structlog
 from modules.discord.card_board import CardBoard, LiveCard
 from modules.discord.house import House
 from modules.discord.pace import ChannelPace
-from modules.discord.posting import Attached, Post, nonce_for, posted_at
+from modules.discord.posting import Attached, Post, custom_ids, nonce_for, posted_at
 from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
 from modules.discord.refused_words import wordless
+from modules.discord.views.buttons import Act, custom_id
 from modules.discord.views.queue_card import PREVIEW_FILE, CardFace, CardState, queue_card
 from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
@@ -53,6 +55,10 @@ PAINT_TIMEOUT_S = 40.0
 PAINTS_AT_ONCE = 24
 #: Over jobs whose card may still hang, looked at when we start.
 LEFTOVERS = 200
+#: A card that was posted just before we died stands in no row. It is looked for at the next start if its job is not older.
+UNNOTED_FOR = timedelta(minutes=10)
+#: One look for such a card.
+LOOK_TIMEOUT_S = 20.0
 RETRY_S = 2.0
 
 
@@ -212,7 +218,7 @@ class CardKeeper:
         places = await self._house.studio.places()
         for job in active:
             if (card := self.board.get(job.id)) is None or card.job.channel_id != job.channel_id:
-                self.board.hang(job, places.get(job.id))
+                self.board.hang(await self._with_unnoted_card(job) if is_first else job, places.get(job.id))
         known = {job.id for job in active}
         for card in self.board:
             if card.job.id not in known and not card.is_over and not card.is_final:
@@ -227,6 +233,7 @@ class CardKeeper:
 
     async def _take_leftovers(self) -> None:
         """Cards of jobs that ended while nobody was there to take them down."""
+        await self._take_unnoted()
         over = {JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.CANCELLED}
         if not self._has_courier:
             over.add(JobState.FAILED)
@@ -234,6 +241,35 @@ class CardKeeper:
             if job.card_message_id is not None:
                 self.board.hang(job, None)
                 await self._settle(JobSettled(job_id=job.id, state=job.state))
+
+    async def _take_unnoted(self) -> None:
+        """Cards of jobs that are over by now and that nobody noted: an earlier start died between posting and noting them."""
+        since = self._house.clock.now() - UNNOTED_FOR
+        for job in await self._house.jobs.jobs(states=set(JobState) - ACTIVE_STATES, limit=LEFTOVERS):
+            if job.card_message_id is None and job.accepted_at >= since:
+                found = await self._with_unnoted_card(job)
+                if found.card_message_id is not None:
+                    card = self.board.hang(found, None)
+                    card.is_over = True
+                    self._wake(card.channel_id)
+
+    async def _with_unnoted_card(self, job: Job) -> Job:
+        """The job with the card that hangs for it, noted or not. Discord's own check of nonces forgets it after a few minutes."""
+        if job.card_message_id is not None:
+            return job
+        cancel = custom_id(Act.CANCEL, job.id)
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                found = await self._post.find_ours(
+                    job.channel_id, job.interaction_id, lambda message: cancel in custom_ids(message.components)
+                )
+        except (*DISCORD_TROUBLE, TimeoutError) as error:
+            log.info("card_not_looked_for", job_id=str(job.id), reason=type(error).__name__)
+            return job
+        if found is None:
+            return job
+        await self._house.jobs.set_card(job.id, found)
+        return replace(job, card_message_id=found)
 
     # --- painting -------------------------------------------------------------------------------------------------------
 

@@ -300,6 +300,35 @@ async def test_after_a_restart_the_same_card_goes_on(door: FrontDoor, people: Pe
     assert len(await bruno.messages(card.channel_id)) == 1
 
 
+async def test_a_card_that_was_posted_but_never_noted_goes_when_its_job_ended_while_nobody_was_there(
+    door: FrontDoor, people: People
+) -> None:
+    """A kill between Discord's answer and our note: no row names the card."""
+    bruno = await people.be("bruno")
+    async with door.open() as first:
+        job, card = await asked(first, bruno)
+        attempt = await first.studio.start(job)
+    await door.database.jobs.set_card(job.id, None)
+    async with door.open() as second:
+        await second.studio.finish(job, attempt)
+        job = await second.until_state(job.id, JobState.DELIVERED)
+        await bruno.until(_only(bruno, card.channel_id, {str(job.result_message_id)}), "the result alone")
+
+
+async def test_a_card_that_was_never_noted_is_found_again_when_its_job_is_over_before_we_start(
+    door: FrontDoor, people: People
+) -> None:
+    bruno = await people.be("bruno")
+    async with door.open() as first:
+        job, card = await asked(first, bruno)
+    await door.database.jobs.set_card(job.id, None)
+    assert await door.database.jobs.settle_failed(job.id, ErrorCode.OUT_OF_MEMORY, {})
+    async with door.open() as second:
+        failure = await bruno.wait_for_message(lambda m: "That didn't work" in m.text, channel=card.channel_id)
+        await bruno.until(_only(bruno, card.channel_id, {failure.id}), "the failure alone")
+        await second.until_job(job.id, lambda job: job.card_message_id is None)
+
+
 async def test_a_card_that_somebody_deleted_is_hung_again_once(front: Front, people: People) -> None:
     bruno, elena = await people.be("bruno"), await people.be("elena")
     job, card = await asked(front, bruno)
