@@ -16,4 +16,5 @@ async def test_three_hundred_jobs_come_through_kills_crashes_and_a_failing_disco
     assert toll.wrongs == []
     assert toll.kills == 7
     assert toll.accepted >= 300
+    assert toll.states["undeliverable"] == 0, "what Cloudflare says is nothing about a channel"
     assert toll.states["delivered"] >= 0.95 * toll.accepted, "honest failures must stay rare"

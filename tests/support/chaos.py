@@ -24,19 +24,26 @@ from uuid import UUID
 
 from PIL import Image, ImageChops
 
-from modules.domain.jobs import JobId, short_id
+from modules.discord.views.buttons import Act
+from modules.domain.jobs import JobId, base36, short_id
 from modules.sandbox.comfy_server import ComfySandbox, FaultKind, Match
 from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.availability import OutageEvent
 from modules.sandbox.discord_server.demo import demo_world
-from modules.sandbox.discord_server.world import Attachment
+from modules.sandbox.discord_server.world import Attachment, Message
 from tests.support.chaos_checks import FOUND_OUT_WITHIN_S, Interval, called_away_while_there, idle_beside_work
 from tests.support.person import People, Person, Refused
+from tests.support.person_views import walk
 from tests.support.program import WholeHouse, whole_house
 
 MODELS = ("z-image", "flux", "sdxl")
 #: Where Discord stumbles: messages (results and cards), answers to interactions, new channels.
-ROUTES = (r"^POST /channels/\d+/messages$", r"^(PATCH|DELETE) /channels/\d+/messages", r"^GET /channels/\d+/messages")
+ROUTES = (
+    r"^POST /channels/\d+/messages$",
+    r"^(PATCH|DELETE) /channels/\d+/messages",
+    r"^GET /channels/\d+/messages",
+    r"^POST /guilds/\d+/channels$",
+)
 STUMBLES: tuple[Mapping[str, object], ...] = (
     {"status": 500},
     {"status": 502},
@@ -46,6 +53,13 @@ STUMBLES: tuple[Mapping[str, object], ...] = (
     {"status": 429, "retry_after": 0.3, "via": False},
     {"reset": True, "after": True},
     {"status": 503, "after": True},
+    # These say nothing of the channel, so nothing may be taken for undeliverable because of them.
+    {"code": 40333},
+    {"code": 400001},
+    {"code": 20028, "retry_after": 0.4},
+    {"code": 20029, "retry_after": 0.4},
+    {"status": 404, "body": {"message": "404: Not Found", "code": 0}},
+    {"status": 403, "body": "<html><body>Attention Required! | Cloudflare</body></html>"},
 )
 #: First answers that count and whose confirmation is lost.
 LOST_ANSWERS: tuple[Mapping[str, object], ...] = ({"status": 503, "after": True}, {"reset": True, "after": True})
@@ -79,6 +93,8 @@ WAITS_OF_NEW_JOBS = """
 FOUND_AGAIN_S = 3.0
 #: Longer than this no GPU may be idle while it could draw something that waits.
 LONGEST_IDLE_S = 5.0
+#: A card may hang for as long as Discord makes us wait, and until we next compare it with the database.
+CARDS_GONE_WITHIN_S = 40.0
 #: Only the answer to an accepted wish leads to the session.
 SESSION_LINK = re.compile(r"<#\d+>|/channels/\d+/\d+")
 #: Somebody whose command was not answered in this time asks for something else.
@@ -331,6 +347,7 @@ async def _judge(house: WholeHouse, folder: Path, answered: set[str], toll: Toll
     for short, (state, _, _) in jobs.items():
         if posts[short] != (state == "delivered"):
             toll.wrongs.append(f"job {short} is {state} and was posted {posts[short]} times")
+    await _judge_cards(house, folder, toll)
     broken = _rows(folder, "PRAGMA integrity_check")
     toll.wrongs += [f"database: {row}" for row in broken if row != ("ok",)]
 
@@ -370,17 +387,55 @@ def _instant(text: object) -> float:
     return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
 
 
+async def _judge_cards(house: WholeHouse, folder: Path, toll: Toll) -> None:
+    """A failed job is told once, to its person; the card of a job that is over is gone, as soon as Discord lets us."""
+    jobs = {
+        base36(JobId(UUID(str(job_id)))): (str(state), int(str(user_id)))
+        for job_id, state, user_id in _rows(folder, "SELECT id, state, user_id FROM job")
+    }
+    deadline = time.monotonic() + CARDS_GONE_WITHIN_S
+    while time.monotonic() < deadline and any(act == Act.CANCEL for _, act, _ in _buttons(house)):  # noqa: ASYNC110
+        await asyncio.sleep(0.3)
+    told: Counter[str] = Counter()
+    for owner, act, job in _buttons(house):
+        if act == Act.CANCEL:
+            toll.wrongs.append(f"the card of job {job} still hangs, which is {jobs[job][0]}")
+        if act == Act.RETRY:
+            told[job] += 1
+            if owner != jobs[job][1]:
+                toll.wrongs.append(f"the failure of job {job} of {jobs[job][1]} was told to {owner}")
+    for job, (state, _) in jobs.items():
+        if told[job] != (state == "failed"):
+            toll.wrongs.append(f"job {job} is {state} and its failure was told {told[job]} times")
+
+
+def _buttons(house: WholeHouse) -> Iterator[tuple[int, str, str]]:
+    """(the person who can read it, its act, its job) for every button about a job in a session or a private conversation."""
+    for owner, message in _messages(house):
+        for piece in walk(message.components):
+            version, _, rest = str(piece.get("custom_id", "")).partition(":")
+            act, _, job = rest.partition(":")
+            if version == "f1" and job:
+                yield owner, act, job.partition(":")[0]
+
+
 def _results(house: WholeHouse) -> Iterator[tuple[int, Attachment]]:
     """(the person who can read it, a picture) for every picture in a session or a private conversation."""
+    for owner, message in _messages(house):
+        for attachment in message.attachments:
+            if attachment.filename.startswith("fullet-"):
+                yield owner, attachment
+
+
+def _messages(house: WholeHouse) -> Iterator[tuple[int, Message]]:
+    """Every message in a session or a private conversation, with the one person who can read it (0: several can)."""
     world, bot = house.discord.world, house.discord.world.bot.id
     guild = next(iter(world.guilds.values()))
     for channel in [*guild.channels.values(), *world.dms.values()]:
         readers = [one.target_id for one in channel.overwrites if one.target_id in guild.members and one.target_id != bot]
         readers += [one for one in channel.recipient_ids if one != bot]
         for message in world.messages.get(channel.id, {}).values():
-            for attachment in message.attachments:
-                if attachment.filename.startswith("fullet-"):
-                    yield (readers[0] if len(readers) == 1 else 0), attachment
+            yield (readers[0] if len(readers) == 1 else 0), message
 
 
 def _slots(folder: Path) -> Mapping[str, list[str]]:
