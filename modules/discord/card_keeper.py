@@ -126,6 +126,7 @@ class CardKeeper:
             self._tasks = tasks
             tasks.create_task(self._keep_places(), name="cards-places")
             tasks.create_task(self._keep_true(), name="cards-reconcile")
+            tasks.create_task(self._take_unnoted(), name="cards-unnoted")
             try:
                 await self._follow(events)
             finally:
@@ -218,7 +219,7 @@ class CardKeeper:
         places = await self._house.studio.places()
         for job in active:
             if (card := self.board.get(job.id)) is None or card.job.channel_id != job.channel_id:
-                self.board.hang(await self._with_unnoted_card(job) if is_first else job, places.get(job.id))
+                self.board.hang(await self._found_again(job) if is_first else job, places.get(job.id))
         known = {job.id for job in active}
         for card in self.board:
             if card.job.id not in known and not card.is_over and not card.is_final:
@@ -233,7 +234,6 @@ class CardKeeper:
 
     async def _take_leftovers(self) -> None:
         """Cards of jobs that ended while nobody was there to take them down."""
-        await self._take_unnoted()
         over = {JobState.GENERATED, JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.CANCELLED}
         if not self._has_courier:
             over.add(JobState.FAILED)
@@ -245,31 +245,58 @@ class CardKeeper:
     async def _take_unnoted(self) -> None:
         """Cards of jobs that are over by now and that nobody noted: an earlier start died between posting and noting them."""
         since = self._house.clock.now() - UNNOTED_FOR
-        for job in await self._house.jobs.jobs(states=set(JobState) - ACTIVE_STATES, limit=LEFTOVERS):
-            if job.card_message_id is None and job.accepted_at >= since:
-                found = await self._with_unnoted_card(job)
-                if found.card_message_id is not None:
-                    card = self.board.hang(found, None)
-                    card.is_over = True
-                    self._wake(card.channel_id)
+        left: list[Job] | None = None
+        while left is None or left:
+            try:
+                if left is None:
+                    over = await self._house.jobs.jobs(states=set(JobState) - ACTIVE_STATES, limit=LEFTOVERS)
+                    left = [job for job in over if job.card_message_id is None and job.accepted_at >= since]
+            except FulletError as error:
+                log.warning("unnoted_cards_not_looked_for", code=error.code.value)
+            left = None if left is None else [job for job in left if not await self._is_unnoted_taken(job)]
+            if left is None or left:
+                await asyncio.sleep(RETRY_S)  # the database or Discord did not let us look
+
+    async def _is_unnoted_taken(self, job: Job) -> bool:
+        """Have such a card taken down where there is one; False where that is not known yet."""
+        try:
+            found = await self._with_unnoted_card(job)
+        except FulletError as error:
+            log.info("card_not_noted", job_id=str(job.id), code=error.code.value)
+            return False
+        except DISCORD_TROUBLE as error:  # a time-out of ours is an OSError
+            log.info("card_not_looked_for", job_id=str(job.id), reason=type(error).__name__)
+            return refusal_of(error).kind is not RefusalKind.LATER
+        if found.card_message_id is not None:
+            card = self.board.hang(found, None)
+            card.is_over = True
+            self._wake(card.channel_id)
+        return True
 
     async def _with_unnoted_card(self, job: Job) -> Job:
-        """The job with the card that hangs for it, noted or not. Discord's own check of nonces forgets it after a few minutes."""
+        """The job with the card that hangs for it, noted or not. Discord's own check of nonces forgets it after a few minutes.
+
+        Raises `DISCORD_TROUBLE`, TimeoutError, DATABASE_UNAVAILABLE.
+        """
         if job.card_message_id is not None:
             return job
         cancel = custom_id(Act.CANCEL, job.id)
-        try:
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                found = await self._post.find_ours(
-                    job.channel_id, job.interaction_id, lambda message: cancel in custom_ids(message.components)
-                )
-        except (*DISCORD_TROUBLE, TimeoutError) as error:
-            log.info("card_not_looked_for", job_id=str(job.id), reason=type(error).__name__)
-            return job
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            found = await self._post.find_ours(
+                job.channel_id, job.interaction_id, lambda message: cancel in custom_ids(message.components)
+            )
         if found is None:
             return job
         await self._house.jobs.set_card(job.id, found)
         return replace(job, card_message_id=found)
+
+    async def _found_again(self, job: Job) -> Job:
+        """The same for a job that goes on; where Discord does not let us look, the nonce of a new card has to do."""
+        try:
+            return await self._with_unnoted_card(job)
+        except DISCORD_TROUBLE as error:  # a time-out of ours is an OSError
+            log.info("card_not_looked_for", job_id=str(job.id), reason=type(error).__name__)
+            return job
 
     # --- painting -------------------------------------------------------------------------------------------------------
 
