@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import structlog
 
+from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.ports import ImageServer
-from modules.domain.servers import ServerAnswer
-from modules.queue_manager.fault_attribution import NO_HISTORY, Attribution, History, of_answer
+from modules.domain.servers import ServerAnswer, ServerAnswerError
+from modules.queue_manager.fault_attribution import NO_HISTORY, Attribution, Decision, History, of_answer
 
 log = structlog.get_logger(__name__)
+
+#: Errors that say by themselves that a server is away.
+SERVER_AWAY = frozenset(
+    {ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI, ErrorCode.SERVER_UNAUTHORISED}
+)
 
 
 async def attribute(server: ImageServer, answer: ServerAnswer, history: History = NO_HISTORY) -> Attribution:
@@ -26,3 +32,10 @@ async def attribute(server: ImageServer, answer: ServerAnswer, history: History 
         decision=found.decision.value,
     )
     return found
+
+
+async def is_server_away(server: ImageServer, error: FulletError) -> bool:
+    """Whether the server is away, its health asked where an answer of it leaves room for doubt."""
+    if isinstance(error, ServerAnswerError):
+        return (await attribute(server, error.answer)).decision is Decision.SERVER_AWAY
+    return error.code in SERVER_AWAY

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.events import JobFinishing, JobPreviewed, JobProgressed, JobStarted, JobStranded
+from modules.domain.events import JobFinishing, JobStranded
 from modules.domain.jobs import Attempt, Job, JobId, JobState
-from modules.domain.ports import Clock, Events, ImageServer, JobStore
+from modules.domain.ports import ImageServer
 from modules.domain.servers import (
     InMemory,
-    RunEnded,
-    RunEvent,
     RunFailure,
     RunPhase,
-    RunPreviewed,
-    RunProgressed,
     RunReport,
-    RunStarted,
     ServerAnswer,
     ServerAnswerError,
     ServerCall,
-    SlotSaved,
 )
-from modules.queue_manager.answer_check import attribute
+from modules.queue_manager.answer_check import is_server_away
+from modules.queue_manager.attempt_monitor import AttemptMonitor
 from modules.queue_manager.collector import Collector
-from modules.queue_manager.fault_attribution import Decision, History
-from modules.queue_manager.first_steps import FirstSteps
-from modules.queue_manager.intervals import Intervals
 from modules.queue_manager.outcomes import RunOutcome, outcome_of, trouble_of
-from modules.queue_manager.settlement import Settlement
+from modules.queue_manager.prompt_status import UNDER_WAY, prompt_status
+from modules.queue_manager.run_tools import RunTools
 from modules.queue_manager.verdicts import (
     Again,
     Fail,
@@ -47,33 +38,6 @@ from modules.queue_manager.verdicts import (
 )
 
 log = structlog.get_logger(__name__)
-
-#: A posted attempt waits behind at most one of ours; longer than this many times its own limit, and nothing runs there.
-WAITING_FACTOR = 3
-#: Silent for this many times what the attempt should take counts as hung.
-SILENCE_FACTOR = 6
-
-#: How often a healthy server is asked where a prompt stands before that counts as not to be learnt.
-STATUS_TRIES = 4
-
-_SERVER_AWAY = frozenset(
-    {ErrorCode.SERVER_UNREACHABLE, ErrorCode.SERVER_BROKEN, ErrorCode.SERVER_NOT_COMFYUI, ErrorCode.SERVER_UNAUTHORISED}
-)
-_UNDER_WAY = (RunPhase.PENDING, RunPhase.RUNNING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTools:
-    """What every run needs of the crew."""
-
-    jobs: JobStore
-    events: Events
-    clock: Clock
-    settlement: Settlement
-    intervals: Intervals
-    timeout_s: float  #: for one job; an attempt gets it once per job
-    history: Callable[[Job], History]
-    changed: Callable[[], None]  #: it began or ended: whoever plans the next batch looks again
 
 
 class AttemptRun:
@@ -95,8 +59,6 @@ class AttemptRun:
         self.expected_s = expected_s
         self.is_posted = False  #: the server has it or had it waiting, so it can be taken back until it begins
         self.begun_monotonic = tools.clock.monotonic()
-        self.started_monotonic: float | None = None
-        self.is_occupying = True  #: False once the GPU is free of it, and while it is only being looked for
         self.is_taken_back = False
         self.report: RunReport | None = None
         self.refused_here: set[JobId] = set()
@@ -104,12 +66,11 @@ class AttemptRun:
         self._server = server
         self._tools = tools
         self._is_suspect = is_suspect
-        self._first_steps = FirstSteps()
-        self._has_sampled = False
         self.was_found = False  #: left open by an earlier life of ours, which may never have posted it
         self._collector = Collector(
             attempt, server, tools.jobs, tools.events, self._worked_s, fetch_again_s=tools.intervals.fetch_again_s
         )
+        self._monitor = AttemptMonitor(attempt, server, tools, self._collector, in_memory=in_memory, expected_s=expected_s)
         self._log = log.bind(attempt=str(attempt.id), server=server.name)
 
     @property
@@ -127,7 +88,7 @@ class AttemptRun:
     @property
     def loading_s(self) -> float | None:
         """Seconds before the first step, when its model was not in memory; None where the steps did not tell."""
-        return None if self.found_loaded else self._first_steps.loading_s
+        return None if self.found_loaded else self._monitor.loading_s
 
     @property
     def has_results(self) -> bool:
@@ -137,7 +98,17 @@ class AttemptRun:
     @property
     def is_started(self) -> bool:
         """Whether the server showed a sign of working on it."""
-        return self.started_monotonic is not None
+        return self._monitor.is_started
+
+    @property
+    def started_monotonic(self) -> float | None:
+        """When that was, by the monotonic clock."""
+        return self._monitor.started_monotonic
+
+    @property
+    def is_occupying(self) -> bool:
+        """Whether it holds the GPU; not so once the GPU is free of it, and while it is only being looked for."""
+        return self._monitor.is_occupying
 
     async def owed(self) -> Sequence[Job]:
         """The jobs that wait for exactly this attempt: not cancelled, not settled, not gone to another."""
@@ -168,7 +139,7 @@ class AttemptRun:
             return await self._broken_off(error)
         # What it does not know (any more) may be done: its files are looked for, and "taken back" would forget them.
         self.is_posted = report.phase is RunPhase.PENDING
-        if report.phase in _UNDER_WAY:
+        if report.phase in UNDER_WAY:
             await self._tools.jobs.mark_submitted(self.attempt.id)
         return await self._carry_on(report)
 
@@ -187,9 +158,9 @@ class AttemptRun:
             while True:
                 if report.phase is RunPhase.UNKNOWN and not self.is_taken_back:
                     report = await self._look_twice()
-                if report.phase not in _UNDER_WAY or report.failure is not None:
+                if report.phase not in UNDER_WAY or report.failure is not None:
                     return await self._finish(report)
-                report = await self._follow()
+                report = await self._monitor.follow()
         except FulletError as error:
             return await self._broken_off(error)
 
@@ -203,26 +174,18 @@ class AttemptRun:
             # HTTP answers, but its worker is dead: what waits there will never run, so it must not be waited for.
             stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))
             return await self._judge(await self._collector.in_flight(), stuck)
-        if await self._is_lost(error):
+        if await is_server_away(self._server, error):
             return await self._lost(error.code)
         return await (self.give_up(error.code) if answer is None else self._go_on_beside(answer))
 
     async def _report(self) -> RunReport:
-        """Where the prompt stands. A bad answer of a healthy server is no word of the prompt: ask again."""
-        for tries in range(1, STATUS_TRIES):
-            try:
-                return await self._server.report(self.attempt.id)
-            except ServerAnswerError as error:
-                if await self._is_lost(error):
-                    raise
-            await asyncio.sleep(self._tools.intervals.fetch_again_s * 2 ** (tries - 1))
-        return await self._server.report(self.attempt.id)
+        return await prompt_status(self._server, self.attempt.id, ask_again_s=self._tools.intervals.fetch_again_s)
 
-    async def _is_lost(self, error: FulletError) -> bool:
-        """Whether the server is away, its health asked where an answer of it leaves room for doubt."""
-        if isinstance(error, ServerAnswerError):
-            return (await attribute(self._server, error.answer)).decision is Decision.SERVER_AWAY
-        return error.code in _SERVER_AWAY
+    def _worked_s(self) -> float | None:
+        """Seconds since its start; None where we did not see that."""
+        if self.started_monotonic is None or self.was_found:
+            return None
+        return self._tools.clock.monotonic() - self.started_monotonic
 
     async def _go_on_beside(self, answer: ServerAnswer) -> RunOutcome:
         """The server is well, but not to be asked about this prompt: take what it drew, and let go of the prompt."""
@@ -241,7 +204,7 @@ class AttemptRun:
             raise error
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
         answer = error.answer if isinstance(error, ServerAnswerError) else None
-        if await self._is_lost(error):
+        if await is_server_away(self._server, error):
             return await (self._lost(error.code) if may_have_arrived(answer) else self._never_sent(error.code))
         if answer is not None and answer.call not in (ServerCall.UPLOAD, ServerCall.POST):
             return await self._go_on_beside(answer)  # it may have arrived: where it stands could not be learnt
@@ -273,120 +236,13 @@ class AttemptRun:
         """Not in queue nor history: the files of a finished attempt still tell; else look once more, then call it lost."""
         if not await self._collector.collect(await self._collector.in_flight()):
             return RunReport(phase=RunPhase.SUCCEEDED)
-        self.is_occupying = False
-        self._tools.changed()
+        self._monitor.leave_gpu()
         await asyncio.sleep(self._tools.intervals.look_again_s)
         report = await self._report()
-        self.is_occupying = True
+        self._monitor.is_occupying = True
         if report.phase is RunPhase.UNKNOWN:
             await self._server.cancel(self.attempt.id)
         return report
-
-    # --- while it runs ----------------------------------------------------------------------------------------------
-
-    async def _follow(self) -> RunReport:
-        """Watch until the prompt is over, settling early what is early; a lost server raises its FulletError."""
-        try:
-            async with asyncio.TaskGroup() as settling:
-                return await self._watch(self._tools.timeout_s * len(self.attempt.jobs), settling)
-        except BaseExceptionGroup as group:
-            raise _one_of(group) from group
-
-    async def _watch(self, limit_s: float, settling: asyncio.TaskGroup) -> RunReport:
-        """Follow the events; a run over its limit, or silent for too long, is stopped by its id."""
-        loop = asyncio.get_running_loop()
-        deadline, is_behind_others = loop.time() + WAITING_FACTOR * limit_s, bool(self._server.foreign_prompts)
-        async with aclosing(self._server.follow(self.attempt)) as events:
-            while True:
-                was_started = self.is_started
-                patience = deadline - loop.time()
-                if was_started:
-                    patience = min(patience, self._silence_s(limit_s))
-                try:
-                    async with asyncio.timeout(max(0.0, patience)):
-                        event = await anext(events)
-                except TimeoutError:
-                    if not was_started and (is_behind_others or self._server.foreign_prompts):
-                        return RunReport(phase=RunPhase.PENDING)  # others hold the server, which is no fault of it: go on
-                    return await self._stop_overdue(is_over_limit=was_started and loop.time() >= deadline)
-                if isinstance(event, RunEnded):
-                    self._let_go_of_gpu(event.report)
-                    return event.report
-                self._tell(event, settling)
-                if self.is_started and not was_started:
-                    deadline = loop.time() + limit_s
-
-    def _worked_s(self) -> float | None:
-        """Seconds since its start; None where we did not see that."""
-        if self.started_monotonic is None or self.was_found:
-            return None
-        return self._tools.clock.monotonic() - self.started_monotonic
-
-    def _silence_s(self, limit_s: float) -> float:
-        """How long nothing may be heard. A model that is read from a slow disk is silent for minutes: the limit bounds that."""
-        if self.in_memory is not InMemory.THIS and not self._has_sampled:
-            return limit_s
-        return max(self._tools.intervals.silence_s, SILENCE_FACTOR * self.expected_s)
-
-    async def _stop_overdue(self, *, is_over_limit: bool) -> RunReport:
-        """Cancel by id. What does not stop, or never began, says that the server is stuck: phase RUNNING with a failure."""
-        self._log.warning("batch_overdue", over_limit=is_over_limit, started=self.is_started)
-        await self._server.cancel(self.attempt.id)
-        failure = RunFailure(code=ErrorCode.TIMED_OUT if is_over_limit else ErrorCode.INTERRUPTED)
-        stuck = RunReport(phase=RunPhase.RUNNING, failure=RunFailure(code=ErrorCode.INTERRUPTED))  # not the job's fault
-        try:
-            async with asyncio.timeout(self._tools.intervals.stopping_s):
-                report = await self._stopped()
-        except TimeoutError:
-            return stuck
-        if report.phase is RunPhase.SUCCEEDED:
-            return report
-        return RunReport(phase=RunPhase.FAILED, failure=failure) if self.is_started else stuck
-
-    async def _stopped(self) -> RunReport:
-        while True:
-            report = await self._report()
-            if report.phase not in _UNDER_WAY:
-                return report
-            await asyncio.sleep(self._tools.intervals.stopping_poll_s)
-
-    def _tell(self, event: RunEvent, settling: asyncio.TaskGroup) -> None:
-        publish = self._tools.events.publish
-        match event:
-            case RunStarted():
-                self._note_started()
-            case RunProgressed():
-                self._note_started()
-                self._has_sampled = True
-                self._first_steps.note(self.started_monotonic or 0.0, self._tools.clock.monotonic(), event.step)
-                for job_id in event.job_ids:
-                    if not self._collector.has(job_id):
-                        publish(JobProgressed(job_id=job_id, step=event.step, steps=event.steps))
-            case RunPreviewed():
-                slot = self.attempt.slots[event.slot]
-                if not self._collector.has(slot.job_id):
-                    publish(JobPreviewed(job_id=slot.job_id, picture_index=slot.picture_index, jpeg=event.jpeg))
-            case SlotSaved():
-                self._collector.note_saved(event.slot, settling)
-            case RunEnded():
-                pass
-
-    def _note_started(self) -> None:
-        """The first sign that the server works on it."""
-        if self.is_started:
-            return
-        self.started_monotonic = self._tools.clock.monotonic()
-        for job in self.attempt.jobs:
-            self._tools.events.publish(
-                JobStarted(job_id=job.id, server=self._server.name, shared_by=self.attempt.shared_by, in_memory=self.in_memory)
-            )
-        self._tools.changed()
-
-    def _let_go_of_gpu(self, report: RunReport) -> None:
-        """The pictures still travel, but the next batch need not wait for that. After a failure it does: it may teach us."""
-        if report.phase is RunPhase.SUCCEEDED:
-            self.is_occupying = False
-            self._tools.changed()
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -398,7 +254,7 @@ class AttemptRun:
         self.report = report
         if report.phase is RunPhase.RUNNING:  # a server that does not stop is not asked for pictures
             return await self._judge(await self._collector.in_flight(), report)
-        self._let_go_of_gpu(report)
+        self._monitor.leave_gpu_after(report)
         wanted = await self._collector.in_flight()
         for job in wanted:
             if job.attempt_id == self.attempt.id:  # not of one that an operator sent back to its place
@@ -444,7 +300,7 @@ class AttemptRun:
         """Nobody waits for it here any more. What it drew may still serve a job that went to another attempt."""
         if report.phase is RunPhase.PENDING and await self._server.take_back(self.attempt.id):
             has_begun = False
-        elif report.phase in _UNDER_WAY:
+        elif report.phase in UNDER_WAY:
             await self._server.cancel(self.attempt.id)
             has_begun = True
         else:
@@ -486,9 +342,3 @@ def may_have_arrived(answer: ServerAnswer | None) -> bool:
         return True
     is_before = answer.call in (ServerCall.STATUS, ServerCall.NODES, ServerCall.UPLOAD)
     return not is_before and (answer.was_sent or answer.call is not ServerCall.POST)
-
-
-def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to go on with: anything unexpected before a lost server."""
-    flat = [error for error in group.exceptions if not isinstance(error, FulletError) or error.code not in _SERVER_AWAY]
-    return (flat or list(group.exceptions))[0]

@@ -14,13 +14,14 @@ from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
 from modules.domain.servers import InMemory
-from modules.queue_manager.attempt_run import AttemptRun, RunTools
+from modules.queue_manager.attempt_run import AttemptRun
 from modules.queue_manager.crew import Crew, as_waiting
 from modules.queue_manager.experience import Experience
 from modules.queue_manager.fault_attribution import History
 from modules.queue_manager.lease import Lease, LeaseLostError
 from modules.queue_manager.open_runs import OpenRuns
 from modules.queue_manager.outcomes import RunOutcome
+from modules.queue_manager.run_tools import RunTools
 from modules.queue_manager.scheduler import ServerView, pick
 from modules.queue_manager.verdicts import Fail, verdicts_for_lost
 from modules.queue_manager.vitals import Vitals
