@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
-from typing import TypeVar
+from collections.abc import Collection, Mapping
 
 import structlog
 
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.events import QueueChanged
-from modules.domain.jobs import IN_FLIGHT_STATES, Attempt, Job, JobId, WorkClass, short_id
+from modules.domain.jobs import Attempt, Job, JobId, WorkClass
 from modules.domain.ports import ImageServer
 from modules.domain.queue import Pick, QueueSnapshot, ServerStatus
 from modules.domain.servers import InMemory
@@ -21,19 +20,17 @@ from modules.queue_manager.fault_attribution import History
 from modules.queue_manager.lease import Lease, LeaseLostError
 from modules.queue_manager.open_runs import OpenRuns
 from modules.queue_manager.outcomes import RunOutcome
+from modules.queue_manager.recovery import move_to_other_servers, prepare_to_resume
 from modules.queue_manager.run_tools import RunTools
 from modules.queue_manager.scheduler import ServerView, pick
-from modules.queue_manager.verdicts import Fail, verdicts_for_lost
+from modules.queue_manager.server_calls import try_call
 from modules.queue_manager.vitals import Vitals
+from modules.queue_manager.withdrawals import Withdrawals
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 #: A worker looks for work every `poll_s` at least; after so many looks that did not come it counts as held up.
 LOOKS_MISSED = 2
-#: Seconds that must be gained by giving a batch that waits here to an idle server; less is not worth the way.
-HAND_OVER_GAIN_S = 2.0
 
 
 class Worker:
@@ -47,6 +44,7 @@ class Worker:
         self._vitals = Vitals(server, crew)
         self._experience = Experience(server, crew)
         self._runs = OpenRuns(server, crew)
+        self._withdrawals = Withdrawals(server, crew, self._runs)
         self._wake = asyncio.Event()
         self._probe_now = asyncio.Event()
         self._is_stopping = False
@@ -222,26 +220,9 @@ class Worker:
             if self._vitals.is_usable:
                 return True
             if self._crew.clock.monotonic() - away_since >= self._crew.intervals.rehome_after_s:
-                await self._rehome()
+                await move_to_other_servers(self.server.name, self._crew, self._vitals.was_bystander)
             await self._rest(self._vitals.pause_s())
         return False
-
-    async def _rehome(self) -> None:
-        """Give the jobs of this lost server to those that can run them; the attempt stays open and is cleaned up later."""
-        moved = 0
-        for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
-            able = [
-                job
-                for job in attempt.jobs
-                if job.state in IN_FLIGHT_STATES
-                and job.attempt_id == attempt.id
-                and self._crew.runs_elsewhere(self.server.name, job)
-            ]
-            is_suspect = not self._vitals.was_bystander(attempt.id)
-            moved += await self._crew.settlement.carry_out(attempt.id, verdicts_for_lost(attempt, able, is_suspect=is_suspect))
-        if moved:
-            self._log.warning("jobs_rehomed", jobs=moved)
-            self._crew.wake_workers()
 
     # --- serving ----------------------------------------------------------------------------------------------------
 
@@ -249,17 +230,14 @@ class Worker:
         """Recover what is open, then claim, post and follow until the server fails or we stop."""
         async with asyncio.TaskGroup() as tasks:
             for attempt in await self._crew.jobs.unfinished_attempts(self.server.name):
-                await self._fail_unreadable(attempt)
-                if attempt.jobs:
+                if await prepare_to_resume(attempt, self._crew):
                     self._begin(attempt, tasks, is_found=True)
-                else:  # its jobs are gone from the database
-                    await self._crew.jobs.end_attempt(attempt.id, None, has_begun=False)
             while self._vitals.is_usable and not self._is_stopping:
                 self._looked_at = self._crew.clock.monotonic()
                 await self._crew.switches.keep_fresh()
                 self._note_foreign()
-                await self._drop_cancelled()
-                await self._hand_over()
+                await self._withdrawals.withdraw_cancelled()
+                await self._withdrawals.hand_over()
                 if self._vitals.is_check_due(is_idle=self._runs.is_empty):
                     await self._check()
                     continue
@@ -271,17 +249,6 @@ class Worker:
                     await self._pause(self._runs.next_look_s())
             await self._let_go()
 
-    async def _fail_unreadable(self, attempt: Attempt) -> None:
-        """Of jobs whose stored form cannot be read nothing can be found again; those that share the attempt go on."""
-        fails = [
-            Fail(job_id=job.id, code=ErrorCode.UNEXPECTED, params={"incident": short_id(job.id)})
-            for job in attempt.jobs
-            if not job.is_readable
-        ]
-        for fail in fails:
-            self._log.error("job_unreadable", job_id=str(fail.job_id), attempt=str(attempt.id))
-        await self._crew.settlement.carry_out(attempt.id, fails)
-
     async def _check(self) -> None:
         """Ask the server. What it had loaded may have gone with a restart, and a model that is read anew is long silent."""
         if self.server.is_changed:
@@ -290,8 +257,7 @@ class Worker:
 
     async def _let_go(self) -> None:
         """What only waits on the server comes back to the queue; what runs is left there, to be found again."""
-        for run in self._runs.occupying():
-            await self._take_back(run)
+        await self._withdrawals.withdraw_waiting()
         if not self._is_stopping:
             return
         if coming_back := self._runs.coming_back():
@@ -361,7 +327,7 @@ class Worker:
         self._vitals.note(run, outcome)
         self._experience.note(run, outcome)
         if outcome is RunOutcome.OUT_OF_MEMORY:
-            await self._try_to(self.server.free_memory())
+            await try_call(self.server.free_memory(), self._log)
 
     def _note_database_back(self) -> None:
         if self._is_database_away:
@@ -392,48 +358,11 @@ class Worker:
         """A job refused here is the others'; once none of them could take it, it is tried here again, and then fails honestly."""
         return pick(snapshot, self.view(), self._crew.others(self.server.name), self._crew.rates, self._crew.policy)
 
-    async def _drop_cancelled(self) -> None:
-        """A batch in which nobody is left is stopped; one that only waits is taken back when somebody left it."""
-        whole = [run for run in self._runs.occupying() if not run.has_results]
-        owed = await self._crew.jobs.owed_counts([run.attempt.id for run in whole])
-        for run in whole:
-            left = owed[run.attempt.id]
-            if not left and not run.has_results:
-                await self._try_to(self.server.cancel(run.attempt.id))
-            elif left < len(run.attempt.jobs) and not run.has_results:
-                await self._take_back(run)
-
     def _note_foreign(self) -> None:
         """What somebody else's prompt leaves in memory, nobody knows."""
         self._runs.look()
         if self._runs.was_used_by_others:
             self._experience.loaded = None
-
-    async def _hand_over(self) -> None:
-        """A batch that only waits here is taken back where a server that stands idle would be through with it sooner."""
-        if self._crew.switches.is_paused:
-            return
-        ends_in_s = self._runs.ends_in_s()
-        for run in self._runs.waiting():
-            here_s = max(ends_in_s.get(job.id, 0.0) for job in run.attempt.jobs)
-            if self._crew.would_end_sooner(self.server.name, run.attempt.jobs, here_s - HAND_OVER_GAIN_S):
-                self._log.info("batch_handed_over", attempt=str(run.attempt.id), jobs=len(run.attempt.jobs))
-                await self._take_back(run)
-
-    async def _take_back(self, run: AttemptRun) -> None:
-        """Remove a batch that ComfyUI has not begun; the run then gives its jobs their place back."""
-        if run.is_started or not run.is_posted or run.is_taken_back:
-            return
-        run.is_taken_back = True  # said first: its disappearance must not look like a lost server
-        run.is_taken_back = await self._try_to(self.server.take_back(run.attempt.id)) is not False
-
-    async def _try_to(self, call: Coroutine[object, object, T]) -> T | None:
-        """None when the server did not answer; whoever follows the prompt then learns what became of it."""
-        try:
-            return await call
-        except FulletError as error:
-            self._log.info("call_not_answered", error=error.code.value)
-            return None
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
