@@ -89,10 +89,11 @@ def _sight(channel: discord.abc.GuildChannel) -> Mapping[int, bool]:
     """Id of a role or member -> whether the channel's overwrites show it to them or hide it from them.
 
     Read from the numbers that Discord sent: `channel.overwrites` builds every right of every target anew (0.6 ms), and
-    whoever has none yet is looked for in all of them.
+    whoever has none yet is looked for in all of them. Where one overwrite denies a right and allows it as well, Discord allows
+    it. Source: Discord developer documentation, "Permissions", "Permission Overwrites".
     """
     return {
-        overwrite.id: not overwrite.deny & _VIEW_CHANNEL
+        overwrite.id: bool(overwrite.allow & _VIEW_CHANNEL)
         for overwrite in channel._overwrites  # discord.py offers the numbers nowhere else
         if (overwrite.allow | overwrite.deny) & _VIEW_CHANNEL
     }
