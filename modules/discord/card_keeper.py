@@ -12,7 +12,7 @@ import structlog
 
 from modules.discord.card_board import CardBoard, LiveCard
 from modules.discord.house import House
-from modules.discord.pace import ChannelPace
+from modules.discord.pace import Paces
 from modules.discord.posting import Attached, Post, custom_ids, nonce_for, posted_at
 from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
 from modules.discord.refused_words import wordless
@@ -84,7 +84,7 @@ class CardKeeper:
         self._post = post
         self._voices = voices
         self.board = CardBoard()
-        self._paces: dict[ChannelId, ChannelPace] = {}
+        self._paces = Paces()
         self._painters: dict[ChannelId, asyncio.Event] = {}
         self._permits = asyncio.Semaphore(PAINTS_AT_ONCE)
         self._places_moved = asyncio.Event()
@@ -312,10 +312,10 @@ class CardKeeper:
     async def _paint_channel(self, channel_id: ChannelId) -> None:
         """Paint this channel's cards until none needs it. Only the newest face counts: slow never means a queue of old ones."""
         changed = self._painters[channel_id]
-        pace = self._paces.setdefault(channel_id, ChannelPace())
         try:
             while cards := self.board.of_channel(channel_id):
                 changed.clear()
+                pace = self._paces.of(channel_id, self._house.clock.monotonic())
                 # Among those that the pace holds up to the same moment, whoever was due first.
                 may_at, _, card = min(
                     ((max(one.due_at(), pace.free_at(is_news=one.is_news)), one.due_at(), one) for one in cards),
@@ -328,7 +328,8 @@ class CardKeeper:
                 async with self._permits, card.turn:
                     if card.needs_painting:
                         await self._paint(card)
-                pace.note(self._house.clock.monotonic())
+                now = self._house.clock.monotonic()
+                self._paces.of(channel_id, now).note(now)
         finally:
             del self._painters[channel_id]
 

@@ -12,6 +12,7 @@ import structlog
 from modules.discord.error_codes import fullet_error_for, passes_by_itself
 from modules.discord.guilds import Guilds, GuildView
 from modules.discord.house import DiscordOptions, House
+from modules.discord.recent import Recent
 from modules.discord.refusals import DISCORD_TROUBLE, INVALID_FORM, MAX_GUILD_CHANNELS, RefusalKind, refusal_of
 from modules.discord.rights import RIGHTS_TO_CHANGE_OVERWRITES, RIGHTS_TO_CREATE, first_missing
 from modules.discord.session_channels import (
@@ -41,6 +42,8 @@ FORMER_MARKER_KEY = "discord.session_marker_key"
 ADMIN_TOOLS_KEY = "discord.admin_tools.{guild_id}"
 #: Activity is noted at most this often a session: the sweep counts in minutes.
 TOUCH_EVERY_S = 20.0
+#: Channels remembered for that.
+TOUCHED_KEPT = 5_000
 #: Making a channel, with discord.py's own retries inside.
 CREATE_TIMEOUT_S = 30.0
 #: The sweep looks this often at most and at least.
@@ -59,7 +62,7 @@ class SessionRooms:
         self._options = options
         self._turns: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
         self._guild_turns: dict[GuildId, asyncio.Lock] = {}
-        self._touched: dict[ChannelId, float] = {}
+        self._touched: Recent[ChannelId] = Recent(TOUCHED_KEPT)
         self._refused_names: dict[tuple[GuildId, str], None] = {}
 
     async def ensure(
@@ -130,9 +133,7 @@ class SessionRooms:
 
     async def touch(self, channel_id: ChannelId) -> None:
         """Somebody did something there."""
-        now = self._house.clock.monotonic()
-        if now - self._touched.get(channel_id, float("-inf")) >= TOUCH_EVERY_S:
-            self._touched[channel_id] = now
+        if self._touched.is_due(channel_id, self._house.clock.monotonic(), TOUCH_EVERY_S):
             await self._house.sessions.touch(channel_id, self._house.clock.now())
 
     async def owner_of(self, channel_id: ChannelId) -> UserId | None:
@@ -204,7 +205,7 @@ class SessionRooms:
                 return
             self._guilds.forget(session.guild_id)
             await self._house.sessions.remove(session.channel_id)
-            self._touched.pop(session.channel_id, None)
+            self._touched.forget(session.channel_id)
             log.info("session_closed", guild_id=session.guild_id, channel_id=session.channel_id)
 
     # --- finding one that is there --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import discord
@@ -12,6 +11,7 @@ from discord.ext import commands
 
 from modules.discord.attachments import looks_like_picture
 from modules.discord.message_files import MessageFile
+from modules.discord.recent import Recent
 from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.wording import spec_of
 from modules.domain.errors import FulletError
@@ -36,7 +36,7 @@ class Sessions(commands.Cog):
 
     def __init__(self, bot: FulletBot) -> None:
         self.bot = bot
-        self._told: OrderedDict[UserId, float] = OrderedDict()  #: when a direct message was last answered, monotonic
+        self._told: Recent[UserId] = Recent(TOLD_AT_MOST)  #: whose direct messages were answered
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -61,12 +61,8 @@ class Sessions(commands.Cog):
         """One kind sentence to a direct message, now and then: whoever writes on, person or machine, gets no conversation."""
         self.bot.note_handling()
         author, now = UserId(message.author.id), self.bot.house.clock.monotonic()
-        if now - self._told.get(author, float("-inf")) < TOLD_EVERY_S:
+        if not self._told.is_due(author, now, TOLD_EVERY_S):
             return
-        self._told.pop(author, None)
-        self._told[author] = now
-        while len(self._told) > TOLD_AT_MOST:
-            self._told.popitem(last=False)
         try:
             texts = await self._texts_of(author, message)
             await message.reply(texts("session.direct"), mention_author=False)
