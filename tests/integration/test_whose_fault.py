@@ -15,13 +15,13 @@ import stamina
 
 from modules.ai.client import TRIES
 from modules.domain.errors import ErrorCode
-from modules.domain.events import JobRequeued, JobStranded, ServerLost, ServerTrouble
+from modules.domain.events import JobFinishing, JobRequeued, JobSettled, JobStarted, JobStranded, ServerLost, ServerTrouble
 from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
 from modules.domain.jobs import Job, JobId, JobState
 from modules.domain.queue import Pick, QueueSnapshot
 from modules.sandbox.comfy_server import ComfySandbox, Match
 from tests.support.comfy import png
-from tests.support.house_side import HouseSide, house_side
+from tests.support.house_side import LIMIT_S, HouseSide, house_side
 from tests.support.troubles import ADMIN
 
 GOOD = JobState.GENERATED
@@ -127,6 +127,20 @@ async def test_a_prompt_that_cannot_be_followed_still_gives_its_picture(tmp_path
         assert_nobody_was_told_that_a_server_is_away(house)
 
 
+async def test_a_prompt_found_at_a_start_is_asked_for_again_after_bad_answers_and_not_drawn_again(tmp_path: Path) -> None:
+    async with ComfySandbox(name="gpu-1", time_scale=0.3) as gpu:
+        async with house_side(tmp_path, [gpu]) as earlier:
+            job = (await earlier.ask(1)).job.id
+            await earlier.until_seen(JobStarted)
+        fault = gpu.fail("403", times=2, match=Match(path="/api/jobs"))
+        async with house_side(tmp_path, [gpu]) as house:
+            assert await over(house, job) == [(GOOD, None)]
+            assert fault.struck == 2
+            assert len(gpu.journal.prompts) == 1, "it was drawn again"
+            assert [event for event in house.seen if isinstance(event, JobRequeued)] == []
+            assert_nobody_was_told_that_a_server_is_away(house)
+
+
 # --- a server that was not asked yet ---------------------------------------------------------------------------------------
 
 
@@ -213,6 +227,21 @@ async def test_a_picture_that_does_not_come_once_is_fetched_again_and_not_drawn_
         assert len(gpu.journal.prompts) == 1, "it was drawn again"
         assert [event for event in house.seen if isinstance(event, JobRequeued)] == []
         assert_nobody_was_told_that_a_server_is_away(house)
+
+
+async def test_pictures_that_travel_slowly_do_not_keep_the_next_batches_from_the_gpu(tmp_path: Path) -> None:
+    async with ComfySandbox(name="gpu-1", time_scale=0.0) as gpu, house_side(tmp_path, [gpu]) as house:
+        slow = gpu.fail("slow_answer", times=2, seconds=5.0, match=Match(path="/view"))
+        first = (await house.ask(1)).job.id
+        await house.until_seen(JobFinishing)
+        second = (await house.ask(2)).job.id
+        async with asyncio.timeout(LIMIT_S):
+            while slow.struck < 2:  # noqa: ASYNC110 - the stand-in counts
+                await asyncio.sleep(0.02)
+        third = (await house.ask(3)).job.id
+        assert await over(house, third, first, second) == [(GOOD, None)] * 3
+        settled = [event.job_id for event in house.seen if isinstance(event, JobSettled)]
+        assert settled[0] == third, "it waited for the pictures of the others"
 
 
 async def test_a_picture_over_our_limit_fails_its_own_job_only_and_is_fetched_once(tmp_path: Path) -> None:
