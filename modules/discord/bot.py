@@ -121,7 +121,6 @@ class FulletBot(commands.Bot):
         self._lost = asyncio.Event()
         self._lost.set()
         self._heard_at = house.clock.monotonic()  #: when the gateway last sent anything, heartbeat acknowledgements included
-        self._is_waiting_to_identify = False
         self._handling: set[asyncio.Task[object]] = set()
 
     # --- life -----------------------------------------------------------------------------------------------------------
@@ -134,9 +133,9 @@ class FulletBot(commands.Bot):
             listening = tasks.create_task(self._watch_silence(), name="gateway-silence")
             registering = tasks.create_task(self._register_at_start(), name="commands-at-start")
             await log_in(self, token)
-            self._is_waiting_to_identify = True
+            watch.cancel()  # a wait on purpose is no outage, and uses up nothing of the patience with what follows
             await wait_for_session_start(self)
-            self._is_waiting_to_identify = False
+            watch = tasks.create_task(self._watch_gateway(), name="gateway-watch")
             await self.connect()
             watch.cancel()
             listening.cancel()
@@ -209,8 +208,7 @@ class FulletBot(commands.Bot):
                 async with asyncio.timeout(self.options.gateway_patience_s):
                     await self._gateway.wait()
             except TimeoutError:
-                if not self._is_waiting_to_identify:
-                    raise GatewayGone(f"no gateway for {self.options.gateway_patience_s:.0f} s") from None
+                raise GatewayGone(f"no gateway for {self.options.gateway_patience_s:.0f} s") from None
 
     async def _watch_silence(self) -> None:
         """Give up when an open gateway says nothing at all: even one without events acknowledges a heartbeat every 41 s.

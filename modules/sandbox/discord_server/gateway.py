@@ -147,6 +147,7 @@ class Gateway:
         self._lines: set[Line] = set()
         self.on_status: Callable[[bool], None] = lambda _: None
         self.identifies = 0
+        self.hello_after_s = 0.0  #: a busy Discord takes its time to greet a new connection
         self.resumes = 0
         self.session_starts = SessionStarts(world.clock)
         self.guilds = GuildAvailability()
@@ -253,6 +254,7 @@ class Gateway:
         await socket.prepare(request)
         line = Line(socket, request.transport, codec)
         self._lines.add(line)
+        await asyncio.sleep(self.hello_after_s)
         line.send(encode({"op": Op.HELLO, "d": {"heartbeat_interval": self.heartbeat_interval_ms}}))
         conversation = _Conversation(self, self._world, line)
         try:
