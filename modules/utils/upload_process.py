@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 20.0
 #: From the beginning of the work to its end. The worker bounds its processor time more closely (`upload_worker.CPU_LIMIT_S`).
 DEADLINE_S = 30.0
+#: For the end of a process that was killed, which takes some milliseconds.
+END_TIMEOUT_S = 10.0
 #: An unused process is ended: it holds about 30 MiB.
 IDLE_S = 60.0
 #: The process is not given our environment, which holds tokens and keys: only what an interpreter may need to start.
@@ -134,7 +136,7 @@ class UploadProcess:
         process, self._process = self._process, None
         if process is not None:
             _kill(process)
-            await process.wait()
+            await _until_gone(process)
 
 
 async def _started() -> asyncio.subprocess.Process:
@@ -191,6 +193,20 @@ def _error_in(facts: Facts) -> FulletError:
         return FulletError(ErrorCode.PICTURE_BROKEN)
     numbers: dict[str, Param] = {str(name): value for name, value in params.items() if isinstance(value, int)}
     return FulletError(ErrorCode(code), **numbers)
+
+
+async def _until_gone(process: asyncio.subprocess.Process) -> None:
+    """Wait for the end of a process that was killed; not longer than END_TIMEOUT_S, which only a kernel that hangs takes.
+
+    asyncio notices the end of a process after the ends of its pipes, and the end of one only where somebody reads it: with a
+    buffer that is full of an answer that nobody wants any more, `wait` would never return. So the rest is read and dropped.
+    Source: the warning at `Process.wait` in Python's manual.
+    """
+    try:
+        async with asyncio.timeout(END_TIMEOUT_S):
+            await process.communicate()
+    except TimeoutError:
+        log.warning("upload_process_does_not_end", pid=process.pid)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -167,6 +168,43 @@ async def test_no_process_is_left_behind_by_a_program_that_is_killed(state: str)
     program.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     await program.wait()
     await until(lambda: is_gone(pid), "the worker's end")
+
+
+TALKATIVE = """#!{python} -IS
+import pathlib
+import struct
+import sys
+source = sys.stdin.buffer
+[length] = struct.unpack(">I", source.read(5)[1:])
+source.read(length)
+answers = open(1, "wb", buffering=0)
+answers.write(b"b" + struct.pack(">I", 2) + b"{{}}" + struct.pack(">I", 16 * 2**20) + bytes(2**20))
+pathlib.Path({marker!r}).touch()
+answers.write(bytes(14 * 2**20))
+source.read()
+"""
+
+
+@LINUX_ONLY
+async def test_whoever_stops_waiting_in_the_middle_of_a_long_answer_frees_the_lane_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the pipe from the process may be full, and not be read for the moment: its end must not be waited for there."""
+    interpreter, marker = tmp_path / "python", tmp_path / "marker"
+    interpreter.write_text(TALKATIVE.format(python=sys.executable, marker=str(marker)), "utf-8")
+    interpreter.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    async with UploadProcess() as uploads:
+        for turns in range(12):  # it depends on the turn of the loop
+            marker.unlink(missing_ok=True)
+            asking = asyncio.create_task(uploads.sanitise(b"hello"))
+            while not marker.exists():  # noqa: ASYNC110 - a file rings no bell
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            _, late = await asyncio.wait([asking], timeout=5)
+            assert not late
 
 
 @LINUX_ONLY
