@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, Table, event, func, select
+from sqlalchemy import Connection, Engine, Table, event, func, insert, select, update
 
 from modules.domain.errors import ErrorCode
 from modules.domain.jobs import Job, JobId, JobState
@@ -229,3 +229,46 @@ async def test_an_erasure_spares_what_is_asked_for_after_it(database: Database) 
     [fresh] = await accepted(database, a_request(person))
     await database.people.finish_erasures()
     assert await database.jobs.jobs(user_id=person.user_id) == [fresh]
+
+
+async def test_a_person_with_a_job_that_cannot_be_read_is_forgotten_all_the_same(database: Database) -> None:
+    """Its failure is still owed, so that the row stays for the courier; nothing of its person may be left in it."""
+    person = a_person()
+    owed, open_one, theirs = await accepted(
+        database, a_request(person, recipe=a_recipe("a secret")), a_request(person, recipe=a_recipe("a secret")), a_request()
+    )
+    await claimed(database, exactly(open_one.id, theirs.id))
+    await database.jobs.cancel(open_one.id)
+    await database.jobs.settle_failed(owed.id, ErrorCode.UNEXPECTED, {}, is_waiting=True)
+
+    def spoil(connection: Connection) -> None:
+        connection.execute(update(job).where(job.c.user_id == person.user_id).values(recipe={"words": "a secret"}))
+
+    await database.engine.write(spoil)
+    await database.people.erase(person.user_id)
+    assert "secret" not in json.dumps(await exported(database, person.user_id))
+    assert (await stored(database, open_one.id)).is_erased
+    assert await database.jobs.job(owed.id) is None
+
+
+async def test_what_was_still_drawn_when_its_person_was_erased_is_delivered(database: Database) -> None:
+    """An erasure of many jobs takes a while, and after a kill it goes on at the next start."""
+    person = a_person()
+    [drawn] = await accepted(database, a_request(person))
+    [failing] = await accepted(database, a_request(person))
+    attempt_of_it = await claimed(database, exactly(drawn.id))
+
+    def begin(connection: Connection) -> None:
+        """As an erasure leaves it that a kill has interrupted."""
+        connection.execute(insert(erasure).values(user_id=person.user_id, up_to_seq=failing.seq, asked_at=SystemClock().now()))
+
+    await database.engine.write(begin)
+    await database.jobs.settle_generated(attempt_of_it.id, drawn.id, [a_picture()], a_report())
+    await database.jobs.end_attempt(attempt_of_it.id, a_report())
+    await database.jobs.settle_failed(failing.id, ErrorCode.NO_SERVER_HAS_IT, {}, is_waiting=True)
+    for _ in range(2):
+        assert (await stored(database, drawn.id)).state is JobState.GENERATED
+        assert (await stored(database, failing.id)).state is JobState.FAILED
+        assert len(await database.blobs.of_job(drawn.id)) == 1
+        assert {item.job_id for item in await database.outbox.due(SystemClock().now())} == {drawn.id, failing.id}
+        await database.people.finish_erasures()

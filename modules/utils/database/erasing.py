@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Integer, Table, bindparam, delete, exists, func, or_, select, update
 
+from modules.domain.errors import FulletError
 from modules.domain.jobs import ACTIVE_STATES, JobId, JobState
 from modules.domain.people import UserId
 from modules.utils.database.archive import IS_IN_OPEN_ATTEMPT, remove_jobs
@@ -30,7 +31,7 @@ from modules.utils.database.tables import (
     person,
     reference_picture,
 )
-from modules.utils.database.types import AnyRow, AnySelect
+from modules.utils.database.types import AnyRow, AnySelect, JsonValue
 
 #: Jobs that are looked at in one read.
 LOOKED_AT_ONCE = 500
@@ -41,15 +42,25 @@ _IS_OVER = ~is_in(*ACTIVE_STATES)
 _UNFINISHED = select(erasure.c.user_id, erasure.c.up_to_seq).order_by(erasure.c.user_id)
 
 
+#: What was owed when the erasure began is owed no more: this was still drawn at that time, and ended since.
+_IS_STILL_OWED = exists().where(outbox.c.job_id == job.c.id, IS_OWED).correlate_except(outbox)
+
+
 def is_being_erased(jobs: Table) -> Any:
-    """Whether a row of `job` or `archived_job` is only waiting to be deleted. What an open attempt still needs is no such row:
-    nothing of its person is left in it."""
-    return exists().where(
+    """Whether a row of `job` or `archived_job` is only waiting to be deleted.
+
+    What an open attempt still needs is no such row: nothing of its person is left in it. Nor is a job that was active when the
+    erasure began, until its message is delivered.
+    """
+    conditions = [
         erasure.c.user_id == jobs.c.user_id,
         jobs.c.seq <= erasure.c.up_to_seq,
         jobs.c.display_name != "",
         jobs.c.state.not_in(sorted(ACTIVE_STATES)),
-    )
+    ]
+    if jobs is job:  # nothing is owed for what is archived
+        conditions.append(~_IS_STILL_OWED)
+    return exists().where(*conditions)
 
 
 async def erase(engine: Engine, user_id: UserId, now: datetime) -> None:
@@ -116,16 +127,23 @@ _SHOWN_PICTURES = (
 
 def _scrub(connection: Connection, row: AnyRow) -> None:
     """Take everything out of a job that must stay but what its attempt needs: how many pictures, and where."""
-    recipe = replace(recipe_from_json(row.recipe), prompt="", negative_prompt="", source=None, reference=None)
     connection.execute(
         update(job)
         .where(job.c.id == row.id)
-        .values(recipe=recipe_to_json(recipe), prompt="", display_name="", source_id=None, reference_id=None)
+        .values(recipe=_without_person(row.recipe), prompt="", display_name="", source_id=None, reference_id=None)
     )
     connection.execute(delete(blob).where(blob.c.job_id == row.id))
     connection.execute(delete(outbox).where(outbox.c.job_id == row.id))
     move(connection, JobId(row.id), JobState.UNDELIVERABLE)  # where a result was still owed; elsewhere no legal step
     _delete_unused(connection, [blob_id for blob_id in (row.source_id, row.reference_id) if blob_id])
+
+
+def _without_person(recipe: JsonValue) -> JsonValue:
+    """Of a recipe that cannot be read nothing is needed, as nothing can be drawn by it."""
+    try:
+        return recipe_to_json(replace(recipe_from_json(recipe), prompt="", negative_prompt="", source=None, reference=None))
+    except FulletError:
+        return {}
 
 
 # --- the rest, piece by piece ----------------------------------------------------------------------------------------------
@@ -167,7 +185,9 @@ def _remove_piece(
 
 
 _REMOVABLE = (
-    select(job.c.id).where(job.c.id.in_(bindparam("these_jobs", expanding=True)), _IS_OVER, ~IS_IN_OPEN_ATTEMPT).with_for_update()
+    select(job.c.id)
+    .where(job.c.id.in_(bindparam("these_jobs", expanding=True)), _IS_OVER, ~IS_IN_OPEN_ATTEMPT, ~_IS_STILL_OWED)
+    .with_for_update()
 )
 _REMOVE_ARCHIVED = delete(archived_job).where(archived_job.c.id.in_(bindparam("these_jobs", expanding=True)))
 _FORGET_RESULTS = delete(blob).where(blob.c.job_id.in_(bindparam("these_jobs", expanding=True)))
