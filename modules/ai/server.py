@@ -247,7 +247,7 @@ class ComfyServer:
 
         A SUCCEEDED report may carry a failure: its slots were refused while the others were drawn.
         """
-        run = await self._run_of(attempt)
+        run = await self._run_to_follow(attempt)
         sources = Sources(
             report=lambda: self._report(attempt.id, tries=1),  # whoever polls tries again by itself
             queue=lambda: self._client.queue(tries=1),
@@ -262,6 +262,17 @@ class ComfyServer:
                     yield RunEnded(report=replace(event.report, found_loaded=run.tracker.was_warm))
                 else:
                     yield event
+
+    async def _run_to_follow(self, attempt: Attempt) -> Run:
+        """Bad answers are borne for as long as while polling: a proxy that stumbles says nothing of the prompt."""
+        give_up_at = self._clock.monotonic() + self._patience.unreachable_s
+        while True:
+            try:
+                return await self._run_of(attempt)
+            except ServerAnswerError as error:
+                if error.answer.status is None or self._clock.monotonic() >= give_up_at:
+                    raise
+            await asyncio.sleep(self._patience.poll_blind_s)
 
     def _learn_from(self, run: Run, report: RunReport) -> None:
         """Merge gains are measured on clean runs that found their model in memory."""

@@ -127,12 +127,15 @@ async def test_a_prompt_that_cannot_be_followed_still_gives_its_picture(tmp_path
         assert_nobody_was_told_that_a_server_is_away(house)
 
 
-async def test_a_prompt_found_at_a_start_is_asked_for_again_after_bad_answers_and_not_drawn_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("route", ["/api/jobs", "/queue"])
+async def test_a_prompt_found_at_a_start_is_asked_for_again_after_bad_answers_and_not_drawn_again(
+    tmp_path: Path, route: str
+) -> None:
     async with ComfySandbox(name="gpu-1", time_scale=0.3) as gpu:
         async with house_side(tmp_path, [gpu]) as earlier:
             job = (await earlier.ask(1)).job.id
             await earlier.until_seen(JobStarted)
-        fault = gpu.fail("403", times=2, match=Match(path="/api/jobs"))
+        fault = gpu.fail("403", times=2, match=Match(path=route))
         async with house_side(tmp_path, [gpu]) as house:
             assert await over(house, job) == [(GOOD, None)]
             assert fault.struck == 2
