@@ -211,6 +211,7 @@ async def test_a_database_from_before_the_archive_keeps_jobs_in_every_state(
         clock.advance(7 * 24 * 3600)
         assert await after.jobs.archive(clock.now()) == 2  # the delivered and the cancelled one; bad news are owed
         assert [await after.jobs.job(job_id) for job_id in ids[:2]] == jobs[:2]
+        assert [await after.blobs.of_job(job_id) for job_id in ids[:2]] == pictures[:2]  # no row went with its job's row
         assert (await accepted(after))[0].seq > waiting.seq
         assert await broken_rules(after) == []
 
