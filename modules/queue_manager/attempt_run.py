@@ -26,6 +26,7 @@ from modules.queue_manager.collector import Collector
 from modules.queue_manager.outcomes import RunOutcome, outcome_of, trouble_of
 from modules.queue_manager.prompt_status import UNDER_WAY, prompt_status
 from modules.queue_manager.run_tools import RunTools
+from modules.queue_manager.server_calls import try_call
 from modules.queue_manager.verdicts import (
     Again,
     Fail,
@@ -193,9 +194,11 @@ class AttemptRun:
         try:
             if answer.call is not ServerCall.FETCH:
                 left = await self._collector.collect(left)
-            await self._server.cancel(self.attempt.id)
-        except ServerAnswerError as error:
-            self._log.info("prompt_not_let_go", error=error.code.value, answer=str(error.answer))
+        except FulletError as error:  # also where its template was changed since, so that its files cannot be named any more
+            if error.code is ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            self._log.info("pictures_not_fetched", error=error.code.value)
+        await try_call(self._server.cancel(self.attempt.id), self._log)
         failure = RunFailure(code=ErrorCode.REQUEST_REFUSED, answer=answer)
         return await self._judge(left, RunReport(phase=RunPhase.FAILED, failure=failure))
 

@@ -167,6 +167,7 @@ class Engine:
             async for event in events:
                 if isinstance(event, JobSettled) and event.state is not JobState.DELIVERED:
                     self._places.settled(event.job_id, is_drawn=event.state is JobState.GENERATED)
+                    self._crew.retries.is_over(event.job_id)  # also where another process made the retry
                     for worker in self.workers.values():
                         worker.forget(event.job_id)
 

@@ -7,12 +7,21 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from modules.domain.errors import ErrorCode
-from modules.domain.events import JobRequeued, JobStarted
+from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.events import JobRequeued, JobSettled, JobStarted
 from modules.domain.jobs import AttemptId, JobId, JobState
-from modules.domain.servers import InMemory, RunFailure, RunPhase, RunReport
+from modules.domain.servers import (
+    BodyKind,
+    InMemory,
+    RunFailure,
+    RunPhase,
+    RunReport,
+    ServerAnswer,
+    ServerAnswerError,
+    ServerCall,
+)
 from modules.queue_manager.neighbours import STATUS_PREFIX
-from tests.support.builders import a_work_class
+from tests.support.builders import a_job_id, a_work_class
 from tests.support.troubles import ADMIN, ALONE, delivered
 from tests.support.world import Life, World, played
 from tests.support.world.comfy import ComfyPort, Prompt
@@ -176,3 +185,43 @@ async def test_a_clock_set_back_does_not_keep_a_postponed_picture(world: World) 
     await world.until_over(job)
     assert delivered(world, job)
     assert not world.wrongs()
+
+
+# --- what one process does not see itself -----------------------------------------------------------------------------------
+
+
+@played()
+async def test_a_retry_is_owed_no_more_once_another_process_has_made_it(world: World) -> None:
+    await world.until_over(await world.ask(9))  # the program has started
+    job, retries = a_job_id(), world.life.crew.retries
+    retries.is_owed(job)
+    for other in [a_job_id() for _ in range(20)]:  # more than the budget allows
+        retries.is_owed(other)
+        retries.dispatched([other])
+    assert set(retries.held_back(world.clock.monotonic())) == {job}
+    world.life.crew.events.publish(JobSettled(job_id=job, state=JobState.GENERATED))  # as the other process tells it
+    await asyncio.sleep(1)
+    assert not retries.held_back(world.clock.monotonic())
+
+
+# --- a prompt that cannot be asked for, nor rebuilt -------------------------------------------------------------------------
+
+
+@played()
+async def test_a_prompt_that_can_neither_be_followed_nor_rebuilt_does_not_end_the_program(world: World) -> None:
+    """Its template was changed while the program was away: now it wants a picture that the job does not have."""
+    world.comfy.picture_s = 60.0
+    job = await world.ask(1)
+    await world.until(lambda: bool(world.comfy.runs), "the start")
+    bad = world.comfy.runs[0].attempt.id
+    no_answer = ServerAnswer(call=ServerCall.FOLLOW, route="GET /api/jobs/{id}", status=500, body=BodyKind.TEXT)
+    errors = {
+        ServerCall.FOLLOW: ServerAnswerError(ErrorCode.SERVER_BROKEN, no_answer),
+        ServerCall.FETCH: FulletError(ErrorCode.PICTURE_GONE),
+    }
+    world.comfy.trips = lambda call, attempt_id: errors[call] if attempt_id == bad else None
+    world.kill()
+    later = await world.ask(2)
+    await world.until_over()
+    assert len(world.lives) == 2, "the program ended"
+    assert delivered(world, job, later)

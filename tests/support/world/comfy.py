@@ -86,6 +86,8 @@ class FakeComfy:
         self.lacks: Callable[[WorkClass], tuple[str, ...]] = lambda _: ()
         self.misfortune: Misfortune = lambda _: None
         self.spoil: Callable[[Prompt, int, Picture], Picture | None] = lambda _prompt, _slot, picture: picture
+        #: What a look at a prompt (FOLLOW) or at its pictures (FETCH) ends with instead of an answer.
+        self.trips: Callable[[ServerCall, AttemptId], FulletError | None] = lambda _call, _attempt: None
         self.is_dead_worker = False  #: HTTP answers, nothing runs
         self.is_deaf = False  #: a cancelled prompt does not stop
         self.is_hanging = False  #: nothing moves; a cancel ends it
@@ -319,11 +321,13 @@ class ComfyPort:
     async def report(self, attempt_id: AttemptId) -> RunReport:
         await self._look(0.0)
         self._check_there()
+        self._trip(ServerCall.FOLLOW, attempt_id)
         prompt = self._comfy.prompts.get(attempt_id)
         return RunReport(phase=RunPhase.UNKNOWN) if prompt is None else _report_of(prompt)
 
     async def fetch(self, attempt: Attempt, slots: Collection[int]) -> Mapping[int, Picture]:
         def look() -> Mapping[int, Picture]:
+            self._trip(ServerCall.FETCH, attempt.id)
             found = {slot: self._comfy.files.get((attempt.id, slot)) for slot in slots}
             return {slot: picture for slot, picture in found.items() if picture is not None}
 
@@ -380,6 +384,10 @@ class ComfyPort:
     def _check_there(self) -> None:
         if self._comfy.is_away:
             raise FulletError(ErrorCode.SERVER_UNREACHABLE)
+
+    def _trip(self, call: ServerCall, attempt_id: AttemptId) -> None:
+        if (error := self._comfy.trips(call, attempt_id)) is not None:
+            raise error
 
 
 def _report_of(prompt: Prompt) -> RunReport:
