@@ -30,13 +30,13 @@ class AttachmentReader:
         self._cdn_hosts = cdn_hosts
 
     async def picture(self, user_id: UserId, file: MessageFile) -> BlobId:
-        """Check, read, make safe and keep a picture. Raises PICTURE_*, PICTURES_BUSY."""
+        """Check, read, make safe and keep a picture. Raises PICTURE_*, PICTURES_BUSY, DISCORD_BUSY."""
         check_picture(file)
         async with self._intake.turn(user_id):
             return await self._intake.take(await self._read(file, MAX_UPLOAD_BYTES))
 
     async def recipe(self, user_id: UserId, file: MessageFile) -> str | None:
-        """The recipe in a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*, PICTURES_BUSY."""
+        """The recipe in a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*, PICTURES_BUSY, DISCORD_BUSY."""
         is_json = file.filename.lower().endswith(".json")
         limit_bytes = MAX_RECIPE_BYTES if is_json else MAX_UPLOAD_BYTES
         _check_size(file, limit_bytes)

@@ -15,9 +15,10 @@ _MIB = 1024 * 1024
 
 
 async def read_url(url: str, *, max_bytes: int) -> bytes:
-    """The bytes behind an address. Raises PICTURE_GONE, and PICTURE_TOO_LARGE as soon as more than `max_bytes` came.
+    """The bytes behind an address. It follows no redirect: the caller has checked this address and no other.
 
-    It follows no redirect: the caller has checked this address and no other.
+    Raises PICTURE_GONE where the file is no longer there, DISCORD_BUSY where Discord cannot give it now, and PICTURE_TOO_LARGE as
+    soon as more than `max_bytes` came.
     """
     try:
         async with (
@@ -25,11 +26,13 @@ async def read_url(url: str, *, max_bytes: int) -> bytes:
             aiohttp.ClientSession() as session,
             session.get(url, allow_redirects=False) as response,
         ):
+            if response.status == 429 or response.status >= 500:
+                raise FulletError(ErrorCode.DISCORD_BUSY, wait_s="")
             if response.status != 200:
                 raise FulletError(ErrorCode.PICTURE_GONE)
             return await _bounded(response, max_bytes)
     except (aiohttp.ClientError, OSError) as error:
-        raise FulletError(ErrorCode.PICTURE_GONE) from error
+        raise FulletError(ErrorCode.DISCORD_BUSY, wait_s="") from error
 
 
 async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
