@@ -75,7 +75,7 @@ async def test_a_picture_too_large_for_a_proxy_is_told_to_its_person_and_with_it
     gpu.fail("413", times=None, match=Match(path="/upload/image"), limit_bytes=100)
     picture = await guest.upload("mine.png", a_picture("red", (800, 400)))
     await guest.slash("edit", prompt="a change that never gets there", image=picture, timeout=PATIENCE_S)
-    assert "That picture is too large for the way to our GPU" in (await failure(guest, "a change that never gets there")).text
+    assert "That picture is too large to be sent to our GPU" in (await failure(guest, "a change that never gets there")).text
     await elena.wait_for_message(lambda m: "`POST /upload/image` answered 413" in m.text, channel="admin-tools")
     await draw(guest, "and the GPU draws on")
 

@@ -122,7 +122,7 @@ def test_what_a_server_lacks_is_told_with_its_name(tmp_path: Path) -> None:
     sentences = [words for words, _ in found]
     assert "gpu-1 does not take 8.0 for KSampler.cfg." in sentences
     assert "on gpu-1 the node VAEDecode (8) needs added_later, which the export does not have." in sentences
-    assert "gpu-1 does not know the word normal for KSampler.scheduler; it has: karras." in sentences
+    assert "gpu-1 does not offer normal for KSampler.scheduler; it offers: karras." in sentences
 
 
 def test_every_fault_that_can_be_found_has_its_sentences_in_both_languages() -> None:
