@@ -26,7 +26,7 @@ async def told(person: Person, *words: str) -> str:
         ),
         (
             ServerTrouble(server=GPU, reason="request_refused", status=500, route="POST /prompt"),
-            ("refused one picture's request", "`POST /prompt` answered 500"),
+            ("refused the request for one picture", "`POST /prompt` answered 500"),
         ),
         (
             ServerTrouble(server=GPU, reason="request_refused", route="POST /upload/image"),

@@ -156,7 +156,7 @@ def _overwrite(target: int, *, allow: int = 0, deny: int = 0, kind: OverwriteKin
     return Overwrite(target_id=target, kind=kind, allow=allow, deny=deny)
 
 
-@pytest.mark.parametrize("seen_by", ["everyone", "a role", "another member", "nobody", "her alone, but elsewhere"])
+@pytest.mark.parametrize("seen_by", ["everyone", "a role", "another member", "a denied and allowed one", "nobody", "her alone, but elsewhere"])
 async def test_a_channel_that_others_can_see_is_never_taken_for_a_session(
     door: FrontDoor, front: Front, people: People, seen_by: str
 ) -> None:
@@ -178,11 +178,15 @@ async def test_a_channel_that_others_can_see_is_never_taken_for_a_session(
             trap.overwrites.append(_overwrite(artists.id, allow=view, kind=OverwriteKind.ROLE))
         case "another member":
             trap.overwrites.append(_overwrite(int(bruno.id), allow=view))
+        case "a denied and allowed one":
+            trap.overwrites.append(_overwrite(int(bruno.id), allow=view, deny=view))
         case "her alone, but elsewhere":
             trap.parent_id = None
         case "nobody":
             trap.overwrites = [one for one in trap.overwrites if one.target_id != int(ana.id)]
     door.sandbox.context.announcer.channel_created(trap)
+    if seen_by in {"another member", "a denied and allowed one"}:
+        assert str(trap.id) in {channel.id for channel in await bruno.channels()}
     await ask(ana)
     session = await front.database.sessions.get(door.guild_id, UserId(int(ana.id)))
     assert session is not None

@@ -143,7 +143,7 @@ async def test_a_window_that_was_open_over_a_restart_says_what_to_do_where_the_b
     close_to_the_bot(door, shared.channel_id)
     async with door.open() as third:
         answer = await bruno.submit(opened.modal, prompt="brighter")
-        assert "open the menu on the picture once more" in answer.text
+        assert "Open the menu on the picture once more" in answer.text
         assert (await third.studio.only_job()).recipe.prompt == "brighter"
         assert len(await third.database.jobs.jobs()) == 1
 
