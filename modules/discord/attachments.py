@@ -36,7 +36,10 @@ class AttachmentReader:
             return await self._intake.take(await self._read(file, MAX_UPLOAD_BYTES))
 
     async def recipe(self, user_id: UserId, file: MessageFile) -> str | None:
-        """The recipe in a picture's file, or a file of JSON as it is; None for any other. Raises PICTURE_*, PICTURES_BUSY, DISCORD_BUSY."""
+        """The recipe in a picture's file, or a file of JSON as it is; None for any other.
+
+        Raises PICTURE_*, PICTURES_BUSY, DISCORD_BUSY.
+        """
         is_json = file.filename.lower().endswith(".json")
         limit_bytes = MAX_RECIPE_BYTES if is_json else MAX_UPLOAD_BYTES
         _check_size(file, limit_bytes)

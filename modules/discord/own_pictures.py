@@ -90,7 +90,7 @@ class OwnPictures:
         session = await self._rooms.reopen(job.guild_id, job.user_id, language=texts.language, is_age_restricted=is_for_adults)
         if session is None:
             raise FulletError(ErrorCode.NOT_IN_A_GUILD)
-        await self._house.jobs.move_channel(job.user_id, session.channel_id)
+        await self._house.jobs.move_channel(job.user_id, job.guild_id, session.channel_id)
         is_owed_again = await self._house.outbox.send_again(job.id)
         if is_owed_again:
             self._house.events.publish(

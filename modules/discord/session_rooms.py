@@ -92,9 +92,10 @@ class SessionRooms:
             session = Session(
                 user_id=user_id, guild_id=guild_id, channel_id=ChannelId(channel.id), last_active_at=self._house.clock.now()
             )
+            if stored is None or stored.channel_id != session.channel_id:
+                # Before the new channel is noted: should that fail, the next call finds the same to do.
+                await self._house.jobs.move_channel(user_id, guild_id, session.channel_id)
             await self._house.sessions.save(session)
-            if stored is not None and stored.channel_id != session.channel_id:
-                await self._house.jobs.move_channel(user_id, session.channel_id)
             return session
 
     async def reopen(

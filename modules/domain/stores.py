@@ -193,8 +193,8 @@ class JobStore(Protocol):
         """Remember the message that shows this job while it waits and runs."""
         ...
 
-    async def move_channel(self, user_id: UserId, channel_id: ChannelId) -> None:
-        """The person's undelivered jobs now go to this channel (theirs was deleted and made anew)."""
+    async def move_channel(self, user_id: UserId, guild_id: GuildId, channel_id: ChannelId) -> None:
+        """The person's undelivered jobs of this guild now go to this channel (theirs was deleted and made anew)."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 
 from modules.domain.errors import ErrorCode
 from modules.domain.jobs import AttemptId, JobState, ServerName
-from modules.domain.people import ChannelId, MessageId
+from modules.domain.people import ChannelId, GuildId, MessageId
 from modules.domain.servers import RunFailure, RunPhase, RunReport
 from modules.utils.database import Database
 from tests.support.builders import (
@@ -215,7 +216,7 @@ async def test_a_card_is_remembered_and_forgotten_with_its_channel(database: Dat
     assert card is not None
     assert card.card_message_id == 77
 
-    await database.jobs.move_channel(person.user_id, ChannelId(5))
+    await database.jobs.move_channel(person.user_id, person.guild_id, ChannelId(5))
 
     moved, stayed = await database.jobs.job(waiting.id), await database.jobs.job(over.id)
     assert moved is not None
@@ -224,12 +225,24 @@ async def test_a_card_is_remembered_and_forgotten_with_its_channel(database: Dat
     assert stayed.channel_id == over.channel_id
 
 
+async def test_what_is_owed_in_another_guild_stays_with_its_channel(database: Database) -> None:
+    person = a_person()
+    elsewhere = replace(person, guild_id=GuildId(person.guild_id + 1))
+    here, there = await accepted(database, a_request(person), a_request(elsewhere))
+    await database.jobs.set_card(there.id, MessageId(77))
+    await database.jobs.move_channel(person.user_id, person.guild_id, ChannelId(5))
+    moved, stayed = await database.jobs.job(here.id), await database.jobs.job(there.id)
+    assert moved is not None
+    assert stayed is not None
+    assert (moved.channel_id, stayed.channel_id, stayed.card_message_id) == (5, there.channel_id, 77)
+
+
 async def test_results_and_bad_news_still_owed_move_to_the_new_channel(database: Database) -> None:
     person, other = a_person(), a_person()
     drawn, _ = await generated(database, a_request(person), a_request(other))
     [failed] = await accepted(database, a_request(person))
     await database.jobs.settle_failed(failed.id, ErrorCode.NODE_FAILED, {})
-    await database.jobs.move_channel(person.user_id, ChannelId(5))
+    await database.jobs.move_channel(person.user_id, person.guild_id, ChannelId(5))
     mine = await database.jobs.jobs(user_id=person.user_id)
     assert {job.id: job.channel_id for job in mine} == {drawn.id: 5, failed.id: 5}
     [theirs] = await database.jobs.jobs(user_id=other.user_id)

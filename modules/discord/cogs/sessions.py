@@ -119,7 +119,7 @@ class Sessions(commands.Cog):
                     session.guild_id, session.user_id, language=owed[0].language, is_age_restricted=is_for_adults
                 )
                 if again is not None:
-                    await self.bot.house.jobs.move_channel(session.user_id, again.channel_id)
+                    await self.bot.house.jobs.move_channel(session.user_id, session.guild_id, again.channel_id)
                     await self.bot.cards.moved(session.user_id, again.channel_id)
         except (FulletError, *DISCORD_TROUBLE) as error:
             log.warning("session_not_reopened", channel_id=channel.id, reason=type(error).__name__)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from modules.domain.errors import ErrorCode, Param
 from modules.domain.images import Picture
 from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass, short_id
-from modules.domain.people import ChannelId, MessageId, UserId
+from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.ports import Clock, Decide
 from modules.domain.queue import QueueSnapshot
 from modules.domain.records import HeldLease, Limits
@@ -188,18 +188,18 @@ class SqlJobStore:
         """Remember the message that shows this job."""
         await self._engine.write(_set_card, job_id, message_id)
 
-    async def move_channel(self, user_id: UserId, channel_id: ChannelId) -> None:
-        """Whatever is still to be shown to this person goes to this channel."""
-        await self._engine.exclusive(_move_channel, user_id, channel_id)
+    async def move_channel(self, user_id: UserId, guild_id: GuildId, channel_id: ChannelId) -> None:
+        """Whatever of this guild is still to be shown to this person goes to this channel."""
+        await self._engine.exclusive(_move_channel, user_id, guild_id, channel_id)
 
 
 def _set_card(connection: Connection, job_id: JobId, message_id: MessageId | None) -> None:
     connection.execute(_HANG, {"this_job": job_id, "card_message_id": message_id})
 
 
-def _move_channel(connection: Connection, user_id: UserId, channel_id: ChannelId) -> None:
+def _move_channel(connection: Connection, user_id: UserId, guild_id: GuildId, channel_id: ChannelId) -> None:
     """Cards stayed behind in the lost channel, so they are forgotten."""
-    elsewhere = (job.c.user_id == user_id, job.c.channel_id != channel_id)
+    elsewhere = (job.c.user_id == user_id, job.c.guild_id == guild_id, job.c.channel_id != channel_id)
     owed = select(outbox.c.job_id).where(IS_OWED)
     for to_show in (IS_SHOWN, job.c.id.in_(owed)):  # each by its own index, which an OR of both would not use
         connection.execute(update(job).where(*elsewhere, to_show).values(channel_id=channel_id, card_message_id=None))

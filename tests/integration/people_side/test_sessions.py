@@ -156,7 +156,9 @@ def _overwrite(target: int, *, allow: int = 0, deny: int = 0, kind: OverwriteKin
     return Overwrite(target_id=target, kind=kind, allow=allow, deny=deny)
 
 
-@pytest.mark.parametrize("seen_by", ["everyone", "a role", "another member", "a denied and allowed one", "nobody", "her alone, but elsewhere"])
+@pytest.mark.parametrize(
+    "seen_by", ["everyone", "a role", "another member", "a denied and allowed one", "nobody", "her alone, but elsewhere"]
+)
 async def test_a_channel_that_others_can_see_is_never_taken_for_a_session(
     door: FrontDoor, front: Front, people: People, seen_by: str
 ) -> None:
@@ -300,6 +302,27 @@ async def test_a_deleted_channel_comes_back_while_something_is_owed(front: Front
     assert card.button("Cancelar").label == "Cancelar"
     await front.studio.draw(await front.studio.only_job())
     await ana.wait_for_message(lambda m: m.pictures, channel=new.id)
+
+
+async def test_a_channel_deleted_in_an_outage_comes_back_with_every_card_after_it(
+    door: FrontDoor, front: Front, people: People
+) -> None:
+    """Discord takes no new channel just then; the first result makes it, and what still waits moves there too."""
+    ana, elena = await people.be("ana"), await people.be("elena")
+    await ask(ana, "un faro")
+    old = await ana.wait_for_channel("session-ana")
+    first = await front.studio.only_job()
+    await ask(ana, "una barca")
+    await ana.wait_for_message(lambda m: "una barca" in m.text, channel=old.id)
+    door.spoil(r"^POST /guilds/\d+/channels$", times=1, status=503)
+    tried = len(door.calls(r"^POST /guilds/\d+/channels$"))
+    await elena.delete_channel(old.id)
+    await front.until_job(first.id, lambda _: len(door.calls(r"^POST /guilds/\d+/channels$")) > tried)
+    await front.studio.draw(first)
+    new = await ana.wait_for_channel("session-ana")
+    await ana.wait_for_message(lambda m: m.pictures, channel=new.id)
+    card = await ana.wait_for_message(lambda m: "una barca" in m.text and not m.pictures, channel=new.id)
+    assert card.button("Cancelar").label == "Cancelar"
 
 
 async def test_a_full_category_overflows_into_the_next(door: FrontDoor, people: People) -> None:
