@@ -38,6 +38,10 @@ NETWORK_ERROR = 40333
 UPLOADS_LIMITED = 400001
 
 
+#: A proxy waited too long for the rest of a request, such as an upload over a thin line. Source: RFC 9110, 15.5.9.
+REQUEST_TIMEOUT = 408
+
+
 class RefusalKind(StrEnum):
     """What to do about it."""
 
@@ -94,7 +98,7 @@ def refusal_of(error: Exception) -> Refusal:
 
 def kind_of(status: int, code: int) -> RefusalKind:
     """What an answer with this status and JSON code means; `code` is 0 where the body had none or was no JSON."""
-    if status == 429 or status >= 500:
+    if status in {REQUEST_TIMEOUT, 429} or status >= 500:
         return RefusalKind.LATER
     if code in _KINDS:
         return _KINDS[code]

@@ -57,6 +57,8 @@ def an_error(status: int, body: dict[str, Any] | str, headers: dict[str, str] | 
         # busy, whatever code stands beside
         *((429, code, RefusalKind.LATER) for code in (0, 20028, 20029, 30046)),
         *((status, 0, RefusalKind.LATER) for status in (500, 502, 503, 504, 524)),
+        # a proxy that waited too long for the rest of an upload
+        (408, 0, RefusalKind.LATER),
         # the interaction was answered already
         (400, 40060, RefusalKind.ANSWERED),
         # none of these: our request was at fault
