@@ -282,8 +282,11 @@ FileKind = Literal["output", "input", "temp"]
 
 
 def instant(milliseconds: int | None) -> datetime | None:
-    """ComfyUI's timestamps as aware UTC."""
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """ComfyUI's timestamps as aware UTC; None for one that lies outside the calendar."""
+    try:
+        return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # each for another range, and OSError on some platforms
+        return None
 
 
 def read(model: type[ReplyT], body: object) -> ReplyT:

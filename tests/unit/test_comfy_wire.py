@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modules.ai import reports, wire
 from modules.domain.errors import ErrorCode
-from modules.domain.servers import RunPhase
+from modules.domain.servers import RunPhase, RunReport
 from tests.support.comfy_recordings import replies, reply
 
 
@@ -164,3 +164,10 @@ def test_nonsense_is_refused_with_our_own_error(body: object) -> None:
     for model in (wire.SystemStats, wire.QueueState, wire.JobInfo, wire.PromptAccepted, wire.PromptRejected, wire.UploadAnswer):
         with suppress(wire.UnreadableError):  # most nonsense is refused, some is harmless
             wire.read(model, body)
+
+
+@pytest.mark.parametrize("milliseconds", [10**30, 1_764_000_000_000_000, -(10**30)])
+def test_a_time_that_no_calendar_knows_is_not_told_and_costs_nobody_a_picture(milliseconds: int) -> None:
+    """A version or an add-on that counts in microseconds, say."""
+    job = wire.read(wire.JobInfo, {"id": "x", "status": "completed", "execution_start_time": milliseconds})
+    assert reports.from_job(job) == RunReport(phase=RunPhase.SUCCEEDED)
