@@ -302,7 +302,11 @@ async def _until_tidying_is_due(blobs: BlobStore) -> None:
     """An hour, or less when the disk becomes short of room."""
     for _ in range(TIDY_EVERY_MINUTES):
         await asyncio.sleep(60)
-        room = await blobs.room()
+        try:
+            room = await blobs.room()
+        except FulletError as error:
+            log.warning("room_not_known", error=error.code.value, reason=error.params.get("reason"))
+            continue
         if room is not None and room.is_short:
             log.warning("disk_short", free_bytes=room.free_bytes)
             return

@@ -112,10 +112,10 @@ def report(findings: Iterable[Finding], texts: Texts) -> None:
 async def inspect_database(database: Database, keep_pictures_gb: float) -> Sequence[Finding]:
     """The database and the room on its disk; changes neither."""
     try:
-        found = await database.check()
+        found, room = await database.check(), await database.blobs.room()
     except FulletError as error:
         return [_unusable(str(error.params.get("reason", "")))]
-    return [_database(found), *_room(await database.blobs.room(), found.location, keep_pictures_gb)]
+    return [_database(found), *_room(room, found.location, keep_pictures_gb)]
 
 
 def _database(found: DatabaseReport) -> Finding:

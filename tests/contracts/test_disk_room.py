@@ -60,6 +60,20 @@ async def _put_until_refused(database: Database) -> None:
         await database.blobs.put(a_large_picture())
 
 
+async def test_a_disk_that_gives_no_room_back_is_told_as_any_trouble_of_the_database(
+    small_disk: Path, clock: SteeredClock
+) -> None:
+    """The tidying waits then for its next turn; an error of the operating system would end the program."""
+    async with open_database(None, data_dir=small_disk, clock=clock) as database:
+        reserve = small_disk / "bot_data.db.reserve"
+        reserve.unlink()
+        reserve.mkdir()  # as a disk that was remounted read-only, it refuses to be removed
+        fill_up(small_disk)
+        with pytest.raises(FulletError) as refused:
+            await database.blobs.sweep(clock.now())
+        assert refused.value.code is ErrorCode.DATABASE_UNAVAILABLE
+
+
 async def test_with_a_full_disk_the_program_starts_and_makes_room(small_disk: Path, clock: SteeredClock) -> None:
     path = small_disk / "bot_data.db"
     async with open_database(None, data_dir=small_disk, clock=clock) as database:

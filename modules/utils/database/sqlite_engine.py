@@ -102,16 +102,19 @@ class SqliteEngine(Engine):
 
     async def room(self) -> DiskRoom | None:
         """Of the folder that the file lies in; None while there is no such folder."""
-        return await asyncio.to_thread(room_of, self._target.path) if self._target.path.parent.exists() else None
+        with border():
+            return await asyncio.to_thread(room_of, self._target.path) if self._target.path.parent.exists() else None
 
     @asynccontextmanager
     async def room_to_delete(self) -> AsyncIterator[None]:
         """Gives up the reserve where the disk is full, and takes it again where there is room."""
-        await asyncio.to_thread(self._reserve.release_if_tight)
+        with border():
+            await asyncio.to_thread(self._reserve.release_if_tight)
         try:
             yield
         finally:
-            await asyncio.to_thread(self._reserve.keep)
+            with border():
+                await asyncio.to_thread(self._reserve.keep)
 
     def _migrate(self) -> None:
         with self._writer.connect() as connection:
