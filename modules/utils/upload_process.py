@@ -54,12 +54,17 @@ class UploadProcess:
         self._lane = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._is_closing = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._end()
+        self._is_closing = True
+        if self._process is not None:
+            _kill(self._process)  # whoever reads its answer learns of it, and leaves the lane
+        async with self._lane:
+            await self._end()
 
     @property
     def pid(self) -> int | None:
@@ -109,11 +114,18 @@ class UploadProcess:
         """The process, at work on this file. One that ended since its last answer is replaced, once."""
         if self._process is not None and (process := await self._begun(self._process, what, data)) is not None:
             return process
+        self._check_open()
         self._process = await _started()
+        self._check_open()
         if (process := await self._begun(self._process, what, data)) is not None:
             return process
         log.warning("upload_process_does_not_start")
         raise FulletError(ErrorCode.PICTURES_BUSY)
+
+    def _check_open(self) -> None:
+        """Raises PICTURES_BUSY at the end of the program: nothing is begun any more."""
+        if self._is_closing:
+            raise FulletError(ErrorCode.PICTURES_BUSY)
 
     async def _begun(self, process: asyncio.subprocess.Process, what: bytes, data: bytes) -> asyncio.subprocess.Process | None:
         """The process, when it has begun with this file; None, and it is ended, when it does not."""
@@ -130,7 +142,7 @@ class UploadProcess:
             _kill(self._process)
 
     async def _end(self) -> None:
-        """Kill the process and wait until it is gone; it is killed even if this wait is cancelled."""
+        """Kill the process and wait until it is gone; it is killed even if this wait is cancelled. For the owner of the lane."""
         if self._ending is not None:
             self._ending.cancel()
         process, self._process = self._process, None

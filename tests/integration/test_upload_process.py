@@ -185,6 +185,20 @@ source.read()
 """
 
 
+async def test_the_end_of_the_program_does_not_wait_for_a_picture_that_is_decoded_nor_for_those_behind_it() -> None:
+    async with UploadProcess() as uploads:
+        await uploads.sanitise(encoded(a_photo()))
+        worker = psutil.Process(uploads.pid or 0)
+        before = sum(worker.cpu_times()[:2])
+        asking = [asyncio.create_task(uploads.sanitise(a_slow_picture())) for _ in range(3)]
+        await until(lambda: sum(worker.cpu_times()[:2]) > before + 0.05, "work on the picture")
+    assert is_gone(worker.pid)
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    codes = [answer.code for answer in answers if isinstance(answer, FulletError)]
+    assert codes == [ErrorCode.PICTURE_TOO_COMPLEX, ErrorCode.PICTURES_BUSY, ErrorCode.PICTURES_BUSY]
+    assert uploads.pid is None
+
+
 @LINUX_ONLY
 async def test_whoever_stops_waiting_in_the_middle_of_a_long_answer_frees_the_lane_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
