@@ -53,6 +53,7 @@ class LiveCard:
     reposts: int = 0  #: times that its message was found deleted: each new one needs a nonce of its own
     is_wordless: bool = False  #: Discord refuses what its person typed
     has_no_place: bool = False  #: its channel is gone; waits to be moved
+    replaced: MessageId | None = None  #: an older message of it, which must still be taken away
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -65,7 +66,9 @@ class LiveCard:
         """Whether people see something else than they should."""
         if self.is_released or self.has_no_place:
             return False
-        return self.is_over or self.is_lost or self.shown is None or not self.face.looks_like(self.shown)
+        if self.is_over or self.is_lost or self.shown is None or self.replaced is not None:
+            return True
+        return not self.face.looks_like(self.shown)
 
     @property
     def is_waiting(self) -> bool:
@@ -129,7 +132,7 @@ class CardBoard:
             face = face_of_place(place) if place else CardFace(state=_state_of(job), shared_by=job.shared_by)
             card = self._cards[job.id] = LiveCard(job=job, message_id=job.card_message_id, face=face)
         elif card.job.channel_id != job.channel_id:
-            card.has_no_place, card.is_lost, card.message_id, card.shown = False, False, None, None
+            card.has_no_place, card.is_lost, card.message_id, card.shown, card.replaced = False, False, None, None, None
         card.job = job
         return card
 

@@ -349,6 +349,7 @@ class CardKeeper:
     async def _bring_up_to_date(self, card: LiveCard) -> None:
         if card.is_lost and not card.is_final:
             await self._look_whether_over(card)
+        await self._take_replaced(card)
         if card.is_over:
             await self._take_down(card)
             return
@@ -366,11 +367,10 @@ class CardKeeper:
             again = f" {card.reposts}" if card.reposts else ""
             nonce = nonce_for(card.job.id, f"card {old or 0}{again}")
             card.message_id = await self._post.send(card.channel_id, view, files, nonce=nonce)
+            card.replaced, card.is_lost = None if card.is_lost else old, False
             await self._house.jobs.set_card(card.job.id, card.message_id)
-            if old is not None and not card.is_lost:
-                await self._post.delete(card.channel_id, old)
-            card.is_lost = False
         self._note_shown(card, face)
+        await self._take_replaced(card)
         if card.is_final and card.face.looks_like(face):
             await self._house.jobs.set_card(card.job.id, None)
             self.board.drop(card.job.id)
@@ -385,6 +385,12 @@ class CardKeeper:
         if card.shown is None or face.preview != card.shown.preview:
             card.preview_painted_at = now
         card.shown, card.painted_at = face, now
+
+    async def _take_replaced(self, card: LiveCard) -> None:
+        """The older message goes; where Discord does not take it away now, it stays noted for the next try."""
+        if card.replaced is not None:
+            await self._post.delete(card.channel_id, card.replaced)
+            card.replaced = None
 
     async def _take_down(self, card: LiveCard) -> None:
         if card.message_id is not None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+import pytest
+
 from modules.discord.pace import EDITS_PER_WINDOW, KEPT_FOR_NEWS, STEP_EVERY_S, WINDOW_S
 from modules.discord.views.layout import Accent
 from modules.domain.errors import ErrorCode
@@ -341,7 +343,13 @@ async def test_a_card_that_somebody_deleted_is_hung_again_once(front: Front, peo
     assert len(await bruno.messages(card.channel_id)) == 1
 
 
-async def test_an_old_card_is_posted_anew_instead_of_edited(front: Front, people: People) -> None:
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_an_old_card_is_posted_anew_instead_of_edited(
+    door: FrontDoor, front: Front, people: People, is_refused: bool
+) -> None:
+    """Also where Discord does not take the old one away at once: nobody is left with two."""
+    if is_refused:
+        door.spoil(r"^DELETE /channels/\d+/messages/\d+$", times=1, code=40333)
     bruno = await people.be("bruno")
     job, card = await asked(front, bruno)
     old = int(card.id) - (56 * 60 * 1000 << 22)  # the id of a message 56 minutes older
