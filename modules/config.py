@@ -19,6 +19,8 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 
 #: Discord's own limit for one guild's worth of patience; above it nobody would wait.
 _LONGEST_GENERATION_S = 24 * 3600
+#: So long or so much is "for ever"; a moment so many days ago is one that Python's calendar still knows.
+_LONGEST_KEPT_DAYS, _MOST_KEPT_GB, _LONGEST_IDLE_MINUTES = 36_500, 1_000_000, 525_600
 
 
 class Settings(BaseSettings):
@@ -49,11 +51,11 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(default=SecretStr(""), description="Empty: database/bot_data.db")
     export_path: Path | None = Field(default=None, description="Folder for a copy of every picture")
     keep_pictures_days: float = Field(
-        default=30, gt=0, description="How long stored pictures are kept for Vary, Edit and Upscale"
+        default=30, gt=0, le=_LONGEST_KEPT_DAYS, description="How long stored pictures are kept for Vary, Edit and Upscale"
     )
-    keep_pictures_gb: float = Field(default=20, gt=0, description="Most that stored pictures may take together")
+    keep_pictures_gb: float = Field(default=20, gt=0, le=_MOST_KEPT_GB, description="Most that stored pictures may take together")
 
-    session_idle_minutes: float = Field(default=30, gt=0)
+    session_idle_minutes: float = Field(default=30, gt=0, le=_LONGEST_IDLE_MINUTES)
     user_active_limit: int = Field(default=2, ge=1, le=20)
     queue_limit: int = Field(default=500, ge=1, le=100_000)
     role_weights: Annotated[dict[int, float], NoDecode] = Field(

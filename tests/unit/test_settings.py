@@ -65,6 +65,10 @@ def test_a_half_written_env_file_names_every_problem_in_one_list_and_exits_with_
         ("max_batch_size", "17", "must be at most 16"),
         ("generation_timeout_s", "0", "must be above 0"),
         ("generation_timeout_s", "soon", "must be a number"),
+        ("keep_pictures_days", "999999", "must be at most 36500"),  # no calendar goes back so far
+        ("keep_pictures_days", "inf", "must be at most 36500"),
+        ("keep_pictures_gb", "inf", "must be at most 1000000"),
+        ("session_idle_minutes", "1e9", "must be at most 525600"),
         ("strict_startup", "maybe", "must be true or false"),
         ("merge_mode", "always", "must be one of 'auto', 'batched', 'stacked' or 'never'"),
         ("default_locale", "de", "must be one of 'en' or 'es'"),
