@@ -208,7 +208,10 @@ class AttemptRun:
         self._log.warning("batch_not_posted", error=error.code.value, **error.params)
         answer = error.answer if isinstance(error, ServerAnswerError) else None
         if await is_server_away(self._server, error):
-            return await (self._lost(error.code) if may_have_arrived(answer) else self._never_sent(error.code))
+            was_upload_sent = answer is not None and answer.call is ServerCall.UPLOAD and answer.was_sent
+            if may_have_arrived(answer):
+                return await self._lost(error.code)
+            return await self._never_sent(error.code, was_upload_sent=was_upload_sent)
         if answer is not None and answer.call not in (ServerCall.UPLOAD, ServerCall.POST):
             return await self._go_on_beside(answer)  # it may have arrived: where it stands could not be learnt
         guilty = error.params.get("guilty")
@@ -221,10 +224,10 @@ class AttemptRun:
         )
         return await self._judge(await self._collector.in_flight(), RunReport(phase=RunPhase.FAILED, failure=failure))
 
-    async def _never_sent(self, code: ErrorCode) -> RunOutcome:
+    async def _never_sent(self, code: ErrorCode, *, was_upload_sent: bool) -> RunOutcome:
         """The server is away and certainly has no prompt of this attempt: its jobs are free for any other at once."""
         self.lost_by = code
-        await self._carry_out(verdicts_for_unsent(await self.owed(), code))
+        await self._carry_out(verdicts_for_unsent(await self.owed(), code, was_upload_sent=was_upload_sent))
         await self._tools.jobs.end_attempt(self.attempt.id, None, has_begun=False)
         return RunOutcome.LOST
 

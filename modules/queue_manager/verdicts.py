@@ -85,8 +85,13 @@ def verdicts_for_taken_back(jobs: Sequence[Job]) -> list[Verdict]:
     return [Again(job_id=job.id, reason=ErrorCode.INTERRUPTED, counts=False) for job in jobs]
 
 
-def verdicts_for_unsent(jobs: Sequence[Job], reason: ErrorCode) -> list[Verdict]:
-    """The server certainly never heard of them: nothing was tried, so nothing counts and nothing is waited for."""
+def verdicts_for_unsent(jobs: Sequence[Job], reason: ErrorCode, *, was_upload_sent: bool = False) -> list[Verdict]:
+    """The server certainly has no prompt of them, so nothing is waited for. Nothing counts either where nothing was sent.
+
+    `was_upload_sent`: it went away under one of their input pictures, which may be the reason, so the attempt counts.
+    """
+    if was_upload_sent:
+        return [_again_or_used_up(job, reason) for job in jobs]
     return [Again(job_id=job.id, reason=reason, counts=False) for job in jobs]
 
 

@@ -219,9 +219,26 @@ async def test_a_prompt_that_can_neither_be_followed_nor_rebuilt_does_not_end_th
         ServerCall.FOLLOW: ServerAnswerError(ErrorCode.SERVER_BROKEN, no_answer),
         ServerCall.FETCH: FulletError(ErrorCode.PICTURE_GONE),
     }
-    world.comfy.trips = lambda call, attempt_id: errors[call] if attempt_id == bad else None
+    world.comfy.trips = lambda call, attempt_id: errors.get(call) if attempt_id == bad else None
     world.kill()
     later = await world.ask(2)
     await world.until_over()
     assert len(world.lives) == 2, "the program ended"
     assert delivered(world, job, later)
+
+
+@played()
+async def test_a_picture_whose_upload_takes_its_server_down_each_time_fails_in_the_end(world: World) -> None:
+    """A tunnel that breaks under large bodies, say: sent again and again it would keep the server from everybody."""
+    cut = ServerAnswer(call=ServerCall.UPLOAD, route="POST /upload/image")
+
+    def breaks(call: ServerCall, _attempt: AttemptId) -> FulletError | None:
+        if call is not ServerCall.UPLOAD:
+            return None
+        world.comfy.go_away(20)
+        return ServerAnswerError(ErrorCode.SERVER_UNREACHABLE, cut)
+
+    world.comfy.trips = breaks
+    [over] = await world.until_over(await world.ask(1))
+    assert (over.state, over.error_code) == (JobState.FAILED, ErrorCode.ATTEMPTS_USED_UP.value)
+    assert world.vt(1) == 0.0, "it was charged"

@@ -86,7 +86,7 @@ class FakeComfy:
         self.lacks: Callable[[WorkClass], tuple[str, ...]] = lambda _: ()
         self.misfortune: Misfortune = lambda _: None
         self.spoil: Callable[[Prompt, int, Picture], Picture | None] = lambda _prompt, _slot, picture: picture
-        #: What a look at a prompt (FOLLOW) or at its pictures (FETCH) ends with instead of an answer.
+        #: What an UPLOAD, a look at a prompt (FOLLOW) or at its pictures (FETCH) ends with instead of an answer.
         self.trips: Callable[[ServerCall, AttemptId], FulletError | None] = lambda _call, _attempt: None
         self.is_dead_worker = False  #: HTTP answers, nothing runs
         self.is_deaf = False  #: a cancelled prompt does not stop
@@ -278,12 +278,15 @@ class ComfyPort:
 
     async def post(self, attempt: Attempt, *, alone: bool = False) -> None:
         def queue() -> None:
+            self._trip(ServerCall.UPLOAD, attempt.id)
             assert attempt.id not in self._comfy.prompts, "the same prompt was posted twice"
             self._comfy.prompts[attempt.id] = Prompt(attempt, alone)
             self._comfy.touch()
 
         try:
             await self._call("post", queue)
+        except ServerAnswerError:
+            raise
         except FulletError as error:
             if not self._comfy.is_away:
                 raise  # what was asked may have arrived
