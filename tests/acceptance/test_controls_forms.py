@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -76,7 +77,9 @@ async def test_the_form_keeps_what_was_typed_over_a_kill_and_draws_exactly_that(
         form = await shows(one, form, one.texts("gen.steps", value="7"))
         await one.person.select(form, one.texts("gen.loras"), [COMMON])
         form = await shows(one, form, COMMON)
-        await one.person.submit(await window(one, form, "gen.strengths"), strength_0="0,5")
+        strengths = await window(one, form, "gen.strengths")
+        values: dict[str, Any] = {next(iter(strengths.fields)): "0,5"}
+        await one.person.submit(strengths, **values)
         return await shows(one, form, "× 0,5")
 
     people = (stage.ana, stage.bruno)

@@ -127,7 +127,9 @@ async def test_the_limit_counts_what_runs_as_well_as_what_waits(house: WholeHous
         await ask(guest, "one that waits")
         refused = await guest.slash("imagine", model="z-image", prompt="one too many")
         assert "You already have 2 jobs in the works" in refused.text
-        await guest.press(await card(guest, "one that runs"), "Cancel")
+        running = await card(guest, "one that runs")
+        await guest.press(running, "Cancel")
+        await guest.wait_for_message(lambda m: m.id == running.id and "Cancelled" in m.text)
         await ask(guest, "room for one more")
     for gpu in house.gpus:
         gpu.faults.clear()

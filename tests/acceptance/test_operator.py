@@ -18,7 +18,7 @@ from modules.sandbox.discord_server import DiscordSandbox
 from modules.sandbox.discord_server.demo import demo_world
 from modules.sandbox.discord_server.permissions import Permission
 from tests.support.program import DOWN_WITHIN_S, ROOT, HouseOptions, WholeHouse, lawful_house, until, whole_house
-from tests.support.wishing import ask, draw, result
+from tests.support.wishing import PATIENCE_S, ask, draw, result, session
 
 CANNOT_START, FAILED, WELL = 2, 1, 0
 
@@ -145,8 +145,9 @@ async def test_started_before_any_comfyui_it_waits_and_draws_when_one_comes(tmp_
     async with lawful_house(tmp_path, **options(gpus=0, COMFY_URLS=f"http://127.0.0.1:{port}")) as house:
         assert "does not answer." in house.program.said()
         guest = await house.newcomer()
-        answer = await ask(guest, "patience")
-        assert "All our GPUs are away right now" in answer.text
+        await ask(guest, "patience")
+        away = "All our GPUs are away right now"  # told once the server was asked, which takes a moment after the start
+        await guest.wait_for_message(lambda m: away in m.text, channel=await session(guest), timeout=PATIENCE_S)
         async with ComfySandbox(name="gpu-1", time_scale=0.02, port=port):
             await result(guest, "patience")
 

@@ -159,7 +159,7 @@ async def test_without_a_channel_the_picture_comes_in_private(tmp_path: Path) ->
         elena, guest = await house.people.be("elena"), await house.newcomer()
         await elena.slash("admin pause")
         await ask(guest, "by letter")
-        house.discord.context.faults.add({"route": r"^POST /guilds/\d+/channels$", "status": 403, "times": 20})
+        house.discord.context.faults.add({"route": r"^POST /guilds/\d+/channels$", "code": 50013, "times": 20})
         await elena.delete_channel(await session(guest))
         await elena.slash("admin resume")
         found = await guest.wait_for_message(

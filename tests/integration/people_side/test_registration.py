@@ -178,8 +178,8 @@ FAILURES = [
     ({"status": 429, "retry_after": 300}, "es-ES", "Discord no acepta cambios en los comandos durante 5 min más."),
     ({"status": 503}, "en-US", "Discord did not take that change of the commands."),
     ({"status": 503}, "es-ES", "Discord no aceptó ese cambio en los comandos."),
-    ({"status": 403}, "en-US", "Discord doesn't let me change commands here."),
-    ({"status": 403}, "es-ES", "Discord no me deja cambiar comandos aquí."),
+    ({"code": 50001}, "en-US", "Discord doesn't let me change commands here."),
+    ({"code": 50001}, "es-ES", "Discord no me deja cambiar comandos aquí."),
 ]
 
 
@@ -202,7 +202,7 @@ async def test_a_failure_is_said_and_the_wish_is_not_done_behind_anybodys_back(
         assert await elena.commands() != []
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 429, "retry_after": 300}])
+@pytest.mark.parametrize("fault", [{"code": 50001}, {"status": 429, "retry_after": 300}])
 async def test_a_wait_that_ends_badly_ends_in_a_sentence(
     door: FrontDoor, front: Front, people: People, fault: dict[str, object]
 ) -> None:
@@ -212,12 +212,12 @@ async def test_a_wait_that_ends_badly_ends_in_a_sentence(
     door.spoil(PUT_GLOBAL, **fault)
     _, first = await reply_to(elena, "!sync")
     assert "Discord asks us to wait" in first.text
-    await becomes(elena, first, "Discord doesn't let me" if fault["status"] == 403 else "for another 5 min")
+    await becomes(elena, first, "Discord doesn't let me" if "code" in fault else "for another 5 min")
     door.spoil(PUT_GLOBAL, status=429, retry_after=WAIT_S)
     door.spoil(PUT_GLOBAL, **fault)
     slash = await elena.slash("admin sync")
     assert slash.message is not None
-    await becomes(elena, slash.message, "Discord doesn't let me" if fault["status"] == 403 else "for another 5 min")
+    await becomes(elena, slash.message, "Discord doesn't let me" if "code" in fault else "for another 5 min")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ async def test_a_wish_that_fails_at_the_next_start_is_told_to_the_administrators
     async with door.open():
         door.spoil(PUT_GLOBAL, status=429, retry_after=60)
         await reply_to(elena, "!sync")
-    door.spoil(PUT_GLOBAL, status=403)
+    door.spoil(PUT_GLOBAL, code=50001)
     async with door.open() as front:
         await elena.wait_for_message(lambda m: m.by_bot and "Discord doesn't let me change commands" in m.text, channel=TOOLS)
         assert await stored_wish(front) is None
