@@ -16,7 +16,7 @@ from modules.discord.refusals import DISCORD_TROUBLE, RefusalKind, refusal_of
 from modules.discord.session_rooms import SessionRooms
 from modules.domain.catalogue import ModelSpec, Wish
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId, Picture
+from modules.domain.images import BlobId, PictureInfo
 from modules.domain.jobs import JobId, JobRequest, Origin, WorkClass
 from modules.domain.people import GuildId, InteractionId, Language, Person, UserId
 from modules.domain.ports import Ticket
@@ -43,7 +43,7 @@ class Checked:
     work: WorkClass
     spec: ModelSpec
     guild_settings: GuildSettings
-    source: Picture | None  #: the picture it starts from, as stored
+    source: PictureInfo | None  #: the picture it starts from, as stored
 
 
 class Asking:
@@ -114,18 +114,18 @@ class Asking:
         """
         member = await self._member(interaction, guild_id)
         await self._house.studio.check_may_ask(UserId(member.id))
-        source = await self._house.blobs.get(wish.source) if wish.source else None
+        source = await self._house.blobs.info(wish.source) if wish.source else None
         recipe, work = self._house.catalogue.resolve(replace(wish, source_size=source.size if source else None))
         guild_settings = await self._house.people.guild(GuildId(member.guild.id))
         spec = self._house.catalogue.model(recipe.model)
         check_wish(wish, spec, guild_settings, interaction.channel)
         return Checked(member=member, recipe=recipe, work=work, spec=spec, guild_settings=guild_settings, source=source)
 
-    async def _check_pictures(self, recipe: Recipe, source: Picture | None) -> None:
+    async def _check_pictures(self, recipe: Recipe, source: PictureInfo | None) -> None:
         """What it is made from may have been deleted since: said now rather than when its turn comes. Raises PICTURE_GONE."""
         if recipe.source is not None and source is None:
             raise FulletError(ErrorCode.PICTURE_GONE)
-        if recipe.reference is not None and await self._house.blobs.get(recipe.reference) is None:
+        if recipe.reference is not None and await self._house.blobs.info(recipe.reference) is None:
             raise FulletError(ErrorCode.PICTURE_GONE)
 
     async def upload(self, user_id: UserId, attached: discord.Attachment | MessageFile) -> BlobId:

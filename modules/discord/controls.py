@@ -221,7 +221,7 @@ class Controls:
         is_strong = press.act is Act.VARY_STRONG
         drawn, spec = await self._lineage.drawn(interaction, job)
         source = await self._picture(job.id, index)
-        picture = await self._house.blobs.get(source)
+        picture = await self._house.blobs.info(source)
         if picture is None:
             raise FulletError(ErrorCode.PICTURE_GONE)
         wish = wishes.vary(drawn.recipe, spec, source, picture.size, index, is_strong=is_strong)

@@ -69,6 +69,14 @@ class PictureFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureInfo:
+    """What is known of a stored picture without reading its bytes."""
+
+    format: PictureFormat
+    size: Dimensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """Decoded once, re-encoded by us: carries nobody's metadata but what we wrote."""
 

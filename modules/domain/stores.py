@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from modules.domain.errors import ErrorCode, Param
-from modules.domain.images import BlobId, Picture
+from modules.domain.images import BlobId, Picture, PictureInfo
 from modules.domain.jobs import Attempt, AttemptId, BootId, Job, JobId, JobRequest, JobState, ServerName, WorkClass
 from modules.domain.people import ChannelId, GuildId, MessageId, UserId
 from modules.domain.queue import Pick, QueueSnapshot
@@ -243,6 +243,10 @@ class BlobStore(Protocol):
 
     async def get(self, blob_id: BlobId) -> Picture | None:
         """None when it is gone (retention, erased)."""
+        ...
+
+    async def info(self, blob_id: BlobId) -> PictureInfo | None:
+        """Its format and size without its bytes, which may be tens of MiB; None when it is gone."""
         ...
 
     async def of_job(self, job_id: JobId) -> Sequence[BlobId]:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, event, insert
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
+from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat, PictureInfo
 from modules.utils.database import Database
 from modules.utils.database.retention import LOOKED_AT_ONCE
 from modules.utils.database.settling import keep_pictures
@@ -27,6 +27,23 @@ async def test_a_picture_comes_back_byte_for_byte(database: Database) -> None:
 async def test_an_unknown_picture_is_none(database: Database) -> None:
     assert await database.blobs.get(BlobId("00000000-0000-0000-0000-000000000000")) is None
     assert await database.blobs.of_job(a_job_id()) == []
+
+
+async def test_format_and_size_are_known_without_reading_the_bytes(database: Database) -> None:
+    picture = Picture(data=os.urandom(10_000), format=PictureFormat.JPEG, size=Dimensions(640, 1152))
+    blob_id = await database.blobs.put(picture)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        asked.append(sql)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert await database.blobs.info(blob_id) == PictureInfo(format=picture.format, size=picture.size)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert asked and not any("data" in sql for sql in asked)
+    assert await database.blobs.info(BlobId("00000000-0000-0000-0000-000000000000")) is None
 
 
 async def test_the_last_picture_is_the_newest_upload_or_result(database: Database) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from modules.domain.errors import ErrorCode, FulletError
-from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat
+from modules.domain.images import BlobId, Dimensions, Picture, PictureFormat, PictureInfo
 from modules.domain.jobs import JobId
 from modules.domain.people import UserId
 from modules.domain.ports import Clock
@@ -21,6 +21,7 @@ from modules.utils.database.tables import archived_job, blob, job, last_picture,
 
 # Built once: building a statement takes longer than running one like these.
 _THE_BLOB = select(blob).where(blob.c.id == bindparam("this_blob"))
+_ITS_INFO = select(blob.c.format, blob.c.width_px, blob.c.height_px).where(blob.c.id == bindparam("this_blob"))
 _OF_JOB = select(blob.c.id).where(blob.c.job_id == bindparam("this_job")).order_by(blob.c.picture_index)
 
 
@@ -39,6 +40,10 @@ class SqlBlobStore:
     async def get(self, blob_id: BlobId) -> Picture | None:
         """None when it is gone (retention, erased)."""
         return await self._engine.read(_get, blob_id)
+
+    async def info(self, blob_id: BlobId) -> PictureInfo | None:
+        """Its format and size without its bytes; None when it is gone."""
+        return await self._engine.read(_info, blob_id)
 
     async def of_job(self, job_id: JobId) -> Sequence[BlobId]:
         """The result pictures of a job in order; empty when they are gone."""
@@ -83,6 +88,11 @@ def _get(connection: Connection, blob_id: BlobId) -> Picture | None:
     if row is None:
         return None
     return Picture(data=bytes(row.data), format=PictureFormat(row.format), size=Dimensions(row.width_px, row.height_px))
+
+
+def _info(connection: Connection, blob_id: BlobId) -> PictureInfo | None:
+    row = connection.execute(_ITS_INFO, {"this_blob": blob_id}).one_or_none()
+    return None if row is None else PictureInfo(format=PictureFormat(row.format), size=Dimensions(row.width_px, row.height_px))
 
 
 def _of_job(connection: Connection, job_id: JobId) -> Sequence[BlobId]:
