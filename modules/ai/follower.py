@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from modules.ai.preview_pace import PreviewPace
 from modules.ai.runs import LookNow, Note, RawPreview, Run
 from modules.ai.socket import EventSocket
 from modules.ai.wire import QueueState
 from modules.domain.errors import ErrorCode, FulletError
+from modules.domain.jobs import JobId
 from modules.domain.ports import Clock
-from modules.domain.servers import RunEnded, RunEvent, RunPhase, RunPreviewed, RunReport, RunStarted
+from modules.domain.servers import RunEnded, RunEvent, RunPhase, RunPreviewed, RunReport, RunStarted, SlotSaved
 from modules.utils.images import PictureWorkshop
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,7 @@ class Patience:
     unknown_s: float = 5.0  #: a prompt must be unknown at two looks this far apart
     dead_worker_s: float = 15.0  #: our prompt waits and nothing runs
     socket_s: float = 2.0  #: for the socket to connect after a refresh
+    previews_s: float = 2.0  #: between two previews of one job; a status message shows a new one every 3 s at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Follower:
         self._unreachable = _Since(sources.clock)
         self._unknown = _Since(sources.clock)
         self._idle_worker = _Since(sources.clock)
+        self._previews = PreviewPace(patience.previews_s)
         self._frames_at_poll = 0
         self._is_silent = False
 
@@ -91,16 +95,25 @@ class Follower:
                 poll_at = self._now() + self._interval()
             # A socket that went away rings too: from then on the shorter interval counts.
             poll_at = min(poll_at, self._now() + self._interval())
-            await self._run.wait(poll_at - self._now())
+            await self._run.wait(min(poll_at, self._previews.next_at()) - self._now())
 
     # --- letters --------------------------------------------------------------------------------------------------------
 
     def _letters(self) -> list[Note]:
-        """Previews of a prompt that is over are not worth the time."""
+        """What is new; previews last, no more often than they are shown, and none of a prompt that is over."""
         notes = self._run.take()
-        if any(isinstance(note, RunEnded) for note in notes):
-            return [note for note in notes if not isinstance(note, RawPreview)]
-        return notes
+        for note in notes:
+            if isinstance(note, RawPreview):
+                self._previews.take_in(self._job_of(note.slot), note)
+            elif isinstance(note, SlotSaved):
+                self._previews.drop(self._job_of(note.slot))
+            elif isinstance(note, RunEnded):
+                self._previews.clear()
+        others = [note for note in notes if not isinstance(note, RawPreview)]
+        return [*others, *self._previews.due(self._now())]
+
+    def _job_of(self, slot: int) -> JobId:
+        return self._run.attempt.slots[slot].job_id
 
     async def _event(self, note: Note) -> RunEvent | None:
         if isinstance(note, LookNow):
