@@ -23,6 +23,8 @@ from modules.domain.jobs import ServerName
 
 #: Separates the alternatives of a chain of classes.
 CHAIN_SEPARATOR = "|"
+#: Answers to "what does this work lack here?" that a listing keeps; each kind of work (model, LoRAs, template) is one.
+KEPT_ANSWERS = 2_000
 #: So many names of a long list are compared letter by letter with one that is missing.
 _COMPARED = 100
 
@@ -48,6 +50,8 @@ class ServerListing:
     """Everything a server said it has. Names are as the server spells them."""
 
     classes: Mapping[str, NodeClass] = field(default_factory=dict)
+    #: What was found missing, by the needs: every look at the queue asks the same of the same work many times over.
+    _found_missing: dict[frozenset[str], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_object_info(cls, body: object) -> ServerListing:
@@ -83,7 +87,12 @@ class ServerListing:
 
     def missing(self, needs: frozenset[str]) -> tuple[str, ...]:
         """The needs this server cannot meet, sorted; empty when it can run the work."""
-        return tuple(sorted(need for need in needs if not self.meets(need)))
+        found = self._found_missing.get(needs)
+        if found is None:
+            if len(self._found_missing) >= KEPT_ANSWERS:
+                self._found_missing.clear()
+            found = self._found_missing[needs] = tuple(sorted(need for need in needs if not self.meets(need)))
+        return found
 
     def meets(self, need: str) -> bool:
         """Whether one need is met. A file or choice of a class that is absent counts as met: its `class:` need already fails."""
