@@ -92,11 +92,13 @@ class CardKeeper:
 
     # --- what others call -----------------------------------------------------------------------------------------------
 
-    async def retire(self, job: Job) -> None:
-        """The result is posted: take the card down."""
-        card = self.board.get(job.id)
-        if card is None and job.card_message_id is not None:
-            card = self.board.hang(job, None)
+    async def retire(self, job_id: JobId) -> None:
+        """The result is posted: take the card down. Only of a card that is not on the board the job has to be read."""
+        card = self.board.get(job_id)
+        if card is None:
+            job = await self._house.jobs.job(job_id)
+            if job is not None and job.card_message_id is not None:
+                card = self.board.hang(job, None)
         if card is not None:
             card.is_over, card.is_released = True, False
             self._wake(card.channel_id)
@@ -163,8 +165,7 @@ class CardKeeper:
     async def _hang(self, job_id: JobId) -> None:
         job = await self._house.jobs.job(job_id)
         if job is not None and job.state.is_active:
-            place = await self._house.studio.place(job_id) if job.state is JobState.QUEUED else None
-            card = self.board.hang(job, place)
+            card = self.board.hang(job, await self._house.studio.place(job))
             self._wake(card.channel_id)
 
     async def _settle(self, event: JobSettled) -> None:

@@ -46,6 +46,7 @@ class Courier:
         self._is_alone = is_alone
         self._delivery = delivery
         self._when_ready = when_ready
+        self._has_more = False  #: more was due than there were free hands for
         self._in_hand: set[tuple[object, MessageKind]] = set()
         self._look = asyncio.Event()
         self._idle = asyncio.Event()
@@ -92,19 +93,21 @@ class Courier:
 
     async def _take_due(self, tasks: asyncio.TaskGroup) -> float:
         """Start what is due as far as hands are free; the seconds until the next look."""
-        free = DELIVERIES_AT_ONCE - len(self._in_hand)
-        if free <= 0:
+        self._has_more = len(self._in_hand) >= DELIVERIES_AT_ONCE
+        if self._has_more:
             return LOOK_EVERY_S
         now = self._house.clock.now()
         try:
-            due = await self._house.outbox.due(now, limit=DELIVERIES_AT_ONCE * 2)
-            for item in [item for item in due if (item.job_id, item.kind) not in self._in_hand][:free]:
+            due, next_due = await self._house.outbox.look(now, limit=DELIVERIES_AT_ONCE * 2)
+            for item in [item for item in due if (item.job_id, item.kind) not in self._in_hand]:
+                if len(self._in_hand) >= DELIVERIES_AT_ONCE:
+                    self._has_more = True
+                    break
                 claimed = await self._house.outbox.claim_send(item.job_id, item.kind, now, HOLD)
                 if claimed is not None:
                     self._in_hand.add((claimed.job_id, claimed.kind))
                     self._idle.clear()
                     tasks.create_task(self._deliver(claimed, tasks), name=f"courier-{claimed.job_id}")
-            next_due = await self._house.outbox.next_due()
         except FulletError as error:
             log.warning("outbox_not_read", code=error.code.value)
             return FIRST_RETRY_S
@@ -113,9 +116,10 @@ class Courier:
         return min(LOOK_EVERY_S, max(0.05, (next_due - self._house.clock.now()).total_seconds()))
 
     async def _deliver(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> None:
+        is_done = False
         with structlog.contextvars.bound_contextvars(job_id=str(item.job_id)):
             try:
-                await self._try_once(item, tasks)
+                is_done = await self._try_once(item, tasks)
             except FulletError as error:
                 # The database is away: the intent stands, the hold runs out, and the item comes back by itself.
                 log.warning("delivery_not_noted", code=error.code.value)
@@ -123,7 +127,8 @@ class Courier:
                 self._in_hand.discard((item.job_id, item.kind))
                 if not self._in_hand:
                     self._idle.set()
-                self._look.set()
+                if self._has_more or not is_done:  # the last look saw everything else, and when the next becomes due
+                    self._look.set()
 
     async def _keep_hold(self, item: OutboxItem) -> None:
         """Ours until cancelled; what is delivered meanwhile is owed no more, and then this changes nothing."""
@@ -143,7 +148,8 @@ class Courier:
         finally:
             keeping.cancel()
 
-    async def _try_once(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> None:
+    async def _try_once(self, item: OutboxItem, tasks: asyncio.TaskGroup) -> bool:
+        """Whether it is delivered; else it is owed still, or never will be."""
         try:
             message_id = await self._send(item, tasks)
         except NowhereToSend:
@@ -164,6 +170,8 @@ class Courier:
             if item.kind is MessageKind.RESULT:
                 self._house.events.publish(JobSettled(job_id=item.job_id, state=JobState.DELIVERED))
             await self._delivery.tidy(item)
+            return True
+        return False
 
     async def _later(self, item: OutboxItem, retry_after_s: float | None, error: Exception) -> None:
         now = self._house.clock.now()

@@ -18,7 +18,7 @@ from modules.discord.refusals import DISCORD_TROUBLE
 from modules.discord.session_rooms import SessionRooms
 from modules.discord.session_starts import wait_for_session_start
 from modules.discord.voices import Voices
-from modules.domain.jobs import Job
+from modules.domain.jobs import Job, JobId
 from modules.domain.people import ChannelId, MessageId, UserId
 from modules.utils.i18n import Phrasebook
 
@@ -38,11 +38,17 @@ class StoredCards:
 
     async def release(self, job: Job) -> MessageId | None:
         """No message to be written over: the failure is posted as one of its own."""
-        await self.retire(job)
+        await self._take_down(job)
         return None
 
-    async def retire(self, job: Job) -> None:
-        """Take the card down. Where Discord refuses, the gateway process does it when it hears what became of the job."""
+    async def retire(self, job_id: JobId) -> None:
+        """The result is posted: take the card down that hangs now; the gateway process may have hung another meanwhile."""
+        job = await self._house.jobs.job(job_id)
+        if job is not None:
+            await self._take_down(job)
+
+    async def _take_down(self, job: Job) -> None:
+        """Where Discord refuses, the gateway process does it when it hears what became of the job."""
         if job.card_message_id is None:
             return
         try:

@@ -26,7 +26,7 @@ from modules.discord.voices import Voices
 from modules.discord.wording import spec_of
 from modules.domain.errors import ErrorCode, FulletError
 from modules.domain.images import Picture
-from modules.domain.jobs import Job, short_id
+from modules.domain.jobs import Job, JobId, short_id
 from modules.domain.people import ChannelId, MessageId, UserId
 from modules.domain.records import MessageKind, OutboxItem
 from modules.utils.i18n import Texts
@@ -60,7 +60,7 @@ class Cards(Protocol):
         """Hand over the card's message: nothing more is painted on it."""
         ...
 
-    async def retire(self, job: Job) -> None:
+    async def retire(self, job_id: JobId) -> None:
         """The result is posted: take the card down."""
         ...
 
@@ -106,12 +106,11 @@ class Delivery:
 
     async def tidy(self, item: OutboxItem) -> None:
         """After the delivery is noted: take the card down, or forget that the failed one was a card."""
-        job = await self._house.jobs.job(item.job_id)
-        if job is None:
-            return
         if item.kind is MessageKind.RESULT:
-            await self._cards.retire(job)
-        elif job.card_message_id is not None:
+            await self._cards.retire(item.job_id)
+            return
+        job = await self._house.jobs.job(item.job_id)
+        if job is not None and job.card_message_id is not None:
             await self._house.jobs.set_card(job.id, None)
 
     async def _result(self, job: Job, item: OutboxItem, *, must_search: bool) -> MessageId | None:

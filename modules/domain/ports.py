@@ -116,8 +116,8 @@ class Studio(Protocol):
         """
         ...
 
-    async def place(self, job_id: JobId) -> Place | None:
-        """Where a waiting job stands; None when it waits no more."""
+    async def place(self, job: Job) -> Place | None:
+        """Where a job stands that was just read; None when it waited no more."""
         ...
 
     async def places(self) -> Mapping[JobId, Place]:

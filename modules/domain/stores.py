@@ -205,6 +205,10 @@ class Outbox(Protocol):
         """What may be tried now, oldest first."""
         ...
 
+    async def look(self, now: datetime, limit: int = 20) -> tuple[Sequence[OutboxItem], datetime | None]:
+        """The same, and when the next becomes due of what may not be tried yet; None when nothing else is owed."""
+        ...
+
     async def claim_send(self, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
         """Write the intent before the send and keep other couriers off it for `hold`; None if it is not due or done."""
         ...
@@ -227,10 +231,6 @@ class Outbox(Protocol):
 
     async def send_again(self, job_id: JobId) -> bool:
         """Owe a RESULT once more that had been given up: UNDELIVERABLE -> GENERATED; False for any other, also a moment later."""
-        ...
-
-    async def next_due(self) -> datetime | None:
-        """When the next item becomes due."""
         ...
 
 

@@ -101,10 +101,9 @@ class Engine:
         self.changed()
         return job
 
-    async def place(self, job_id: JobId) -> Place | None:
-        """Where a waiting job stands; None when it waits no more."""
-        job = await self._crew.jobs.job(job_id)
-        return await self._places.of(job) if job is not None and job.state is JobState.QUEUED else None
+    async def place(self, job: Job) -> Place | None:
+        """Where a job stands that was just read; None when it waited no more."""
+        return await self._places.of(job) if job.state is JobState.QUEUED else None
 
     async def places(self) -> Mapping[JobId, Place]:
         """All waiting jobs at once."""

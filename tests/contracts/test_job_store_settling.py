@@ -29,6 +29,7 @@ from tests.support.queue_steps import (
     claimed,
     exactly,
     generated,
+    next_due,
     oldest,
     pictures_for,
     submitted,
@@ -233,7 +234,7 @@ async def test_cancelling_gives_the_charge_back_at_once_only_before_comfyui_had_
     assert [answer and answer[0].state for answer in before] == [JobState.CANCELLED] * 3
     assert [await vt_of(database, job.user_id) for job in (waiting, taken, running)] == [0.0, 0.0, 8.0]
     assert [await database.jobs.active_count(job.user_id) for job in (waiting, taken, running)] == [0, 0, 0]
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
 
 @pytest.mark.parametrize(("has_begun", "charged"), [(False, 8.0), (True, 16.0)])

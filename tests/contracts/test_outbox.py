@@ -12,7 +12,7 @@ from modules.domain.records import MessageKind
 from modules.utils.database import Database
 from tests.support.builders import FIRST_MOMENT, SteeredClock, a_job_id, a_picture, a_report, a_request
 from tests.support.queue_integrity import broken_rules
-from tests.support.queue_steps import accepted, generated
+from tests.support.queue_steps import accepted, generated, next_due
 
 HOLD = timedelta(minutes=2)
 RESULT, FAILURE = MessageKind.RESULT, MessageKind.FAILURE
@@ -27,7 +27,7 @@ async def test_the_intent_is_written_before_the_send_and_keeps_others_off(databa
     assert (intent.tries, intent.first_try_at, intent.due_at) == (1, FIRST_MOMENT, FIRST_MOMENT + HOLD)
     assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
     assert await database.outbox.due(clock.now()) == []
-    assert await database.outbox.next_due() == FIRST_MOMENT + HOLD
+    assert await next_due(database) == FIRST_MOMENT + HOLD
 
 
 async def test_after_a_crash_the_next_courier_sees_that_a_message_may_exist(database: Database, clock: SteeredClock) -> None:
@@ -59,7 +59,7 @@ async def test_a_delivered_result_settles_the_job_for_good(database: Database, c
     assert (stored.state, stored.result_message_id) == (JobState.DELIVERED, 99)
     clock.advance(3600)
     assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
 
 async def test_bad_news_leave_the_job_failed(database: Database) -> None:
@@ -94,7 +94,7 @@ async def test_what_cannot_be_delivered_keeps_its_pictures_and_can_be_sent_again
     assert stored is not None
     assert stored.state is JobState.UNDELIVERABLE
     assert len(await database.blobs.of_job(job.id)) == 1
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
     assert await database.outbox.send_again(job.id)
     stored = await database.jobs.job(job.id)
@@ -173,14 +173,14 @@ async def test_only_results_that_are_still_known_can_be_sent_again(database: Dat
     await database.outbox.undeliverable(failed.id, FAILURE)
     assert not await database.outbox.send_again(failed.id)
     assert not await database.outbox.send_again(a_job_id())
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
 
 async def test_what_was_given_up_is_not_taken_up_again_by_a_late_postponement(database: Database, clock: SteeredClock) -> None:
     [job] = await generated(database)
     await database.outbox.undeliverable(job.id, RESULT)
     await database.outbox.postpone(job.id, RESULT, clock.now())
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
 
 async def test_giving_up_after_it_was_sent_changes_nothing(database: Database) -> None:
@@ -206,7 +206,7 @@ async def test_a_clock_set_back_delays_a_message_by_minutes_and_never_by_as_much
     clock.jump(-300)
     assert await database.outbox.due(clock.now()) == []
     assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is None
-    assert await database.outbox.next_due() == FIRST_MOMENT
+    assert await next_due(database) == FIRST_MOMENT
     clock.jump(-3600)
     assert [item.job_id for item in await database.outbox.due(clock.now())] == [job.id]
     assert await database.outbox.claim_send(job.id, RESULT, clock.now(), HOLD) is not None
@@ -226,4 +226,19 @@ async def test_nothing_is_owed_for_an_unknown_job(database: Database, clock: Ste
     assert not await database.outbox.delivered(unknown, RESULT, MessageId(1))
     await database.outbox.undeliverable(unknown, RESULT)
     await database.outbox.postpone(unknown, RESULT, clock.now())
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
+
+
+async def test_one_look_finds_what_may_be_tried_and_when_the_next_may_be(database: Database, clock: SteeredClock) -> None:
+    assert await database.outbox.look(clock.now()) == ([], None)
+    first, second = await generated(database, a_request(), a_request())
+    assert await database.outbox.claim_send(first.id, RESULT, clock.now(), HOLD)
+
+    due, later = await database.outbox.look(clock.now())
+
+    assert [item.job_id for item in due] == [second.id]
+    assert later == FIRST_MOMENT + HOLD
+    clock.advance(HOLD.total_seconds())
+    due, later = await database.outbox.look(clock.now())
+    assert {item.job_id for item in due} == {first.id, second.id}
+    assert later is None

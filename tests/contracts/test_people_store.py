@@ -21,7 +21,7 @@ from modules.utils.clock import SystemClock
 from modules.utils.database import Database, open_database
 from tests.support.builders import ROOMY, THE_GUILD, SteeredClock, a_person, a_picture, a_recipe, a_report, a_request, a_session
 from tests.support.queue_integrity import broken_rules
-from tests.support.queue_steps import accepted, delivered, exactly, exported, generated, submitted
+from tests.support.queue_steps import accepted, delivered, exactly, exported, generated, next_due, submitted
 
 
 async def test_settings_come_back_and_can_be_changed(database: Database) -> None:
@@ -148,7 +148,7 @@ async def test_forgetting_spares_the_place_of_a_job_in_a_batch_still_running(dat
     assert again.slots == attempt.slots
     assert [job.recipe.prompt for job in again.jobs] == ["", "", "theirs"]
     assert again.jobs[1].state is JobState.UNDELIVERABLE
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
     assert await database.jobs.settle_generated(attempt.id, theirs.id, [a_picture(3)], a_report())
 
 
@@ -168,7 +168,7 @@ async def test_what_is_on_its_way_when_a_person_is_forgotten_is_not_sent(databas
     await database.outbox.claim_send(job.id, MessageKind.RESULT, clock.now(), timedelta(minutes=1))
     await database.people.erase(person.user_id)
     assert not await database.outbox.delivered(job.id, MessageKind.RESULT, MessageId(1))
-    assert await database.outbox.next_due() is None
+    assert await next_due(database) is None
 
 
 # --- two at once --------------------------------------------------------------------------------------------------------

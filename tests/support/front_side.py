@@ -104,7 +104,7 @@ class SteeredStudio:
         if is_new:
             self.bus.publish(JobAccepted(job_id=job.id))
             self.bus.publish(QueueChanged())
-        place = await self.place(job.id)
+        place = await self.place(job)
         assert place is not None
         active = await self.database.jobs.active_count(job.user_id)
         return SteeredTicket(job=job, place=place, active=active, limit=self.limits.active_per_person)
@@ -117,8 +117,8 @@ class SteeredStudio:
         self.bus.publish(QueueChanged())
         return done[0]
 
-    async def place(self, job_id: JobId) -> Place | None:
-        return (await self.places()).get(job_id)
+    async def place(self, job: Job) -> Place | None:
+        return (await self.places()).get(job.id)
 
     async def places(self) -> Mapping[JobId, Place]:
         self.looks += 1

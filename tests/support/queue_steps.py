@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from modules.domain.images import Picture
 from modules.domain.jobs import Attempt, BootId, Job, JobId, JobRequest, ServerName
@@ -15,6 +16,7 @@ from modules.domain.ports import Decide
 from modules.domain.queue import Pick, QueueSnapshot
 from modules.domain.records import MessageKind
 from modules.utils.database import Database
+from modules.utils.database.tables import outbox
 from tests.support.builders import ROOMY, a_boot_id, a_picture, a_report, a_request, a_snowflake
 
 THE_SERVER = ServerName("gpu-1")
@@ -94,6 +96,12 @@ async def delivered(database: Database, *requests: JobRequest) -> list[Job]:
         assert await database.outbox.claim_send(job.id, item.kind, item.due_at, timedelta(minutes=1))
         assert await database.outbox.delivered(job.id, MessageKind.RESULT, MessageId(a_snowflake()))
     return jobs
+
+
+async def next_due(database: Database) -> datetime | None:
+    """When the first message that is owed becomes due, or became due; None when none is owed."""
+    owed = select(func.min(outbox.c.due_at)).where(outbox.c.is_owed)
+    return await database.engine.read(lambda connection: connection.execute(owed).scalar_one())
 
 
 async def exported(database: Database, user_id: UserId) -> dict[str, list[dict[str, Any]]]:

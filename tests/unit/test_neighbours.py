@@ -44,7 +44,7 @@ async def test_a_gateway_tells_places_although_it_drives_no_server(world: World)
     world.comfy.picture_s = 60.0
     for user in (1, 2, 3):
         job = await world.ask(user)
-    place = await world.life.engine.place(job)
+    place = await world.life.engine.place(world.job(job))
     assert place is not None
     assert place.starts_at is not None
     assert place.ends_at is not None

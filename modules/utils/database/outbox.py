@@ -41,7 +41,7 @@ _INTEND = (
     .returning(outbox)
 )
 _STRIKE_OFF = update(outbox).where(_IS_THIS, outbox.c.sent_at.is_(None)).values(is_owed=False)
-_NEXT = select(func.min(outbox.c.due_at)).where(IS_OWED)
+_NEXT = select(func.min(outbox.c.due_at)).where(IS_OWED, outbox.c.due_at > bindparam("now"))
 
 
 class SqlOutbox:
@@ -54,6 +54,10 @@ class SqlOutbox:
     async def due(self, now: datetime, limit: int = 20) -> Sequence[OutboxItem]:
         """What may be tried now, oldest first."""
         return await self._engine.read(_due, now, limit)
+
+    async def look(self, now: datetime, limit: int = 20) -> tuple[Sequence[OutboxItem], datetime | None]:
+        """The same, and when the next becomes due of what may not be tried yet."""
+        return await self._engine.read(_look, now, limit)
 
     async def claim_send(self, job_id: JobId, kind: MessageKind, now: datetime, hold: timedelta) -> OutboxItem | None:
         """Write the intent before the send; None if it is not due or done. `first_try_at == now` on the very first."""
@@ -78,10 +82,6 @@ class SqlOutbox:
     async def send_again(self, job_id: JobId) -> bool:
         """Owe a RESULT once more that had been given up: UNDELIVERABLE -> GENERATED; False for any other, also a moment later."""
         return await self._engine.write(_send_again, job_id, self._clock.now())
-
-    async def next_due(self) -> datetime | None:
-        """When the next item becomes due."""
-        return await self._engine.read(_next_due)
 
 
 def _this(job_id: JobId, kind: MessageKind) -> ColumnElement[bool]:
@@ -135,6 +135,6 @@ def _send_again(connection: Connection, job_id: JobId, now: datetime) -> bool:
     return True
 
 
-def _next_due(connection: Connection) -> datetime | None:
-    due: datetime | None = connection.execute(_NEXT).scalar_one()
-    return due
+def _look(connection: Connection, now: datetime, limit: int) -> tuple[Sequence[OutboxItem], datetime | None]:
+    next_due: datetime | None = connection.execute(_NEXT, {"now": now}).scalar_one()
+    return _due(connection, now, limit), next_due

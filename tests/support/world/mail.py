@@ -16,7 +16,7 @@ import discord
 from discord import ui
 
 from modules.discord.posting import Attached
-from modules.domain.jobs import Job
+from modules.domain.jobs import Job, JobId
 from modules.domain.people import ChannelId, GuildId, InteractionId, MessageId, UserId
 from modules.domain.ports import Clock
 from modules.domain.sessions import Session
@@ -169,7 +169,7 @@ class NoCards:
     async def release(self, job: Job) -> MessageId | None:
         return None
 
-    async def retire(self, job: Job) -> None: ...
+    async def retire(self, job_id: JobId) -> None: ...
     async def moved(self, user_id: UserId, channel_id: ChannelId) -> None: ...
 
 
