@@ -110,7 +110,13 @@ async def test_the_third_job_is_refused_while_one_runs_and_one_waits_and_the_que
     assert "2 jobs in the works" in listed.text
     assert listed.message is not None
     for waiting in listed.message.buttons:
+        house.discord.world.clock.advance(1.0)  # a second Cancel at once is taken for a finger that slipped
         await guest.press(listed.message, waiting.custom_id or "")
+        await guest.wait_for_message(
+            lambda m, shown=listed.message.id, gone=waiting.custom_id: (  # type: ignore[misc] # mypy infers no type of a default
+                m.id == shown and gone not in [button.custom_id for button in m.buttons]
+            )
+        )
     for gpu in house.gpus:
         gpu.faults.clear()
     await draw(guest, "the third after all")

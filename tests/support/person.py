@@ -426,7 +426,7 @@ class Person:
             return which
         guild = (self._known or {}).get("guild") or {"channels": []}
         known = next((c["id"] for c in guild["channels"] if c["name"] == which), None)
-        return known or (await self.channel(which)).id
+        return known or (await self.wait_for_channel(which)).id  # the bot makes its channels a moment after it is online
 
     async def _get(self, path: str, **params: str) -> Any:
         async with self._session.get(path, params={"as": self.id, **params}) as response:
